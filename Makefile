@@ -1,0 +1,124 @@
+# ecapture. `make help` lists the targets.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS   += --no-print-directory
+export PATH := $(PATH):$(HOME)/.cargo/bin:$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ecapture-tools/bin
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+ARCH   := $(shell uname -m)
+TARGET := $(ARCH)-unknown-linux-gnu
+OUT     = $(or $(CARGO_TARGET_DIR),target)
+STEP   := scripts/step
+DEPS   := scripts/deps
+# Probes need root; builds stay the user's own, also in `sudo make demo`.
+SUDO    := $(if $(filter 0,$(shell id -u)),,sudo -E)
+AS_USER := $(if $(SUDO),,$(if $(filter-out root,$(SUDO_USER)),sudo -u $(SUDO_USER) -H))
+
+# ---- the static binary: libbpf from its crate, libelf and zlib from the distribution
+
+# Since elfutils 0.189 libelf.a may use zstd; pkg-config says whether this one does. Rust puts link arguments last, where it belongs.
+LIBDIR    = $(shell pkg-config --variable=libdir libelf)
+LIBZSTD   = $(patsubst -lzstd,-C link-arg=-lzstd,$(filter -lzstd,$(shell pkg-config --static --libs libelf)))
+# elfutils 0.192 (Debian 13) left functions out of its libelf.a (sourceware bug 32293): there libbpf-sys builds its own libelf.
+BROKEN    = $(shell nm $(LIBDIR)/libelf.a 2>/dev/null | awk '/[Tt] eu_search_tree_init/{d=1} /U eu_search_tree_init/{u=1} END{if(u&&!d)print 1}')
+FEATURES  = static$(if $(BROKEN),$(,)libbpf-sys/vendored)
+,        := ,
+STATIC_ENV = RUSTFLAGS="-C target-feature=+crt-static $(if $(BROKEN),,$(LIBZSTD))" \
+	LIBBPF_SYS_LIBRARY_PATH_$(subst -,_,$(TARGET))=$(LIBDIR)
+
+all: deps ## build the static release binary, bin/ecapture (the default)
+	$(STATIC_ENV) cargo build --release --locked -p ecapture --features $(FEATURES) --target $(TARGET)
+	@mkdir -p bin
+	@install -m 755 $(OUT)/$(TARGET)/release/ecapture bin/.ecapture.new && mv bin/.ecapture.new bin/ecapture
+	@! ldd bin/ecapture 2>/dev/null | grep '=>' || { echo "bin/ecapture is not static" >&2; exit 1; }
+	@ls -l bin/ecapture
+
+nocore: all ## the same: one binary serves kernels with and without BTF
+
+env: ## versions of the tools, and what is missing
+	@$(DEPS) show
+
+deps: ## install what the build needs
+	@$(DEPS) install build rust
+
+demo: ## build, then watch an HTTPS request on this machine in plaintext
+	@$(DEPS) install demo
+	@$(AS_USER) $(MAKE) all
+	@testing/demo/run
+
+# ---- tests
+
+test: test-deps ## all checks and tests, and a run on Linux 5.10 and 6.1 (about 15 minutes on two cores)
+	@$(MAKE) lint
+	@$(STEP) "unit and property tests" cargo test --workspace --locked --quiet $(ROOTLESS)
+	@$(MAKE) live
+	@$(STEP) "static binary" $(MAKE) all
+	@$(MAKE) vm
+
+test-all: test ## make test, and longer: more property cases, newer kernels, advisories
+	@PROPTEST_CASES=10000 $(STEP) "property tests, 10,000 cases" cargo test --workspace --locked --release --quiet $(ROOTLESS)
+	@$(STEP) "Linux 6.12 and 7.x" testing/vm/smoke 6.12 7.x
+	@$(STEP) "live tests, ignored ones too" $(LIVE) --include-ignored
+	@$(MAKE) advisories
+
+test-deps:
+	@$(DEPS) install build rust demo test vm deny
+
+live: ## tests with real programs and real probes; need root
+	@$(STEP) "test programs" $(MAKE) -C testing/targets
+	@$(STEP) "live tests" $(LIVE)
+
+# All tests but crates/ecapture/tests/live.
+TEST_FILES = $(wildcard crates/*/tests/*.rs) $(patsubst %/main.rs,%,$(wildcard crates/*/tests/*/main.rs))
+ROOTLESS   = --lib --bins $(patsubst %,--test %,$(filter-out live,$(basename $(notdir $(TEST_FILES)))))
+# Built as the user, run as root.
+RUNNER     = $(if $(SUDO),CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_RUNNER="$(SUDO)")
+LIVE       = env $(RUNNER) cargo test --locked -p ecapture --test live -- --test-threads=1
+
+vm: ## the static binary on Linux 5.10 and 6.1, in QEMU
+	@$(STEP) "Linux 5.10 and 6.1" testing/vm/smoke 5.10 6.1
+
+lint: ## formatting, clippy, dependencies
+	@$(STEP) "cargo fmt" cargo fmt --all --check
+	@$(STEP) "clang-format" clang-format --dry-run $(FORMAT_STRICT) $(C_FILES)
+	@$(STEP) "clippy" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	@$(STEP) "cargo deny" cargo deny --log-level error check licenses bans sources
+
+advisories: ## known vulnerabilities in dependencies; needs a cargo-deny with default features, and the network
+	@$(STEP) "advisories" cargo deny check advisories
+
+format: ## format Rust and C
+	cargo fmt --all
+	clang-format -i $(C_FILES)
+
+bench: ## micro benchmarks, then bench/run where there is one
+	@$(DEPS) install build rust
+	cargo bench --workspace --locked
+	@if [ -x bench/run ]; then $(MAKE) all && bench/run; fi
+
+C_FILES = $(shell find crates/ecapture/src/bpf testing/targets -name '*.[ch]')
+# Versions of clang-format differ in small things: 14 decides, others only show what they would change.
+FORMAT_STRICT = $(if $(findstring version 14.,$(shell clang-format --version)),-Werror)
+
+# ---- install
+
+install: ## copy bin/ecapture to $(DESTDIR)$(PREFIX)/bin
+	@test -x bin/ecapture || { echo "bin/ecapture does not exist: run make first" >&2; exit 1; }
+	install -D -m 755 bin/ecapture $(DESTDIR)$(PREFIX)/bin/ecapture
+
+uninstall: ## remove it again
+	rm -f $(DESTDIR)$(PREFIX)/bin/ecapture
+
+clean: ## remove all that was built
+	cargo clean
+	$(MAKE) -C testing/targets clean
+	rm -rf bin
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: all nocore env deps demo test test-all test-deps live vm lint advisories format bench install uninstall clean help
+.DEFAULT_GOAL := all

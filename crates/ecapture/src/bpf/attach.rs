@@ -1,0 +1,160 @@
+//! Puts uprobes on files.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use libbpf_rs::{Link, Object, ProgramMut, UprobeMultiOpts, UprobeOpts};
+
+use super::load::Programs;
+
+/// How a hooked call moves plaintext: argument numbers are 1-based.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moves {
+    /// The process sends; else it receives.
+    pub sent: bool,
+    /// Argument with the TLS object.
+    pub object: u8,
+    /// Argument with the buffer; 0 for a file.
+    pub buffer: u8,
+    /// How many bytes were moved.
+    pub result: Moved,
+}
+
+/// Where a call says how many bytes it moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// It returns the number.
+    Count,
+    /// It returns 1 and stores the number where this argument points.
+    Out(u8),
+    /// It returns the number, and the bytes came from a file.
+    File,
+    /// It moves none; it is hooked to learn the socket.
+    Nothing,
+}
+
+/// What runs at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Around a call that moves plaintext.
+    Call(Moves),
+    /// After a call that returns a new TLS object.
+    New,
+    /// At a call that ends the object in argument 1.
+    End,
+    /// At a call that gives the object in argument 1 another socket.
+    Untie,
+}
+
+/// One function of a file to hook.
+#[derive(Debug, Clone, Copy)]
+pub struct Hook {
+    /// What to run.
+    pub place: Place,
+    /// Offset of the probed instruction in the file, bytes.
+    pub offset: u64,
+}
+
+/// Probes of one file; dropping it removes them.
+#[derive(Debug)]
+pub struct Attachment {
+    _links: Vec<Link>,
+}
+
+/// A BPF program at an offset.
+struct Probe {
+    program: &'static str,
+    at_return: bool,
+    offset: usize,
+    cookie: u64,
+}
+
+/// The attach cookie of `event.h`.
+fn cookie(moves: &Moves, target: u32) -> u64 {
+    let (result, out) = match moves.result {
+        Moved::Count => (0, 0),
+        Moved::Out(argument) => (1, argument),
+        Moved::File => (2, 0),
+        Moved::Nothing => (3, 0),
+    };
+    u64::from(moves.object)
+        | u64::from(moves.buffer) << 4
+        | u64::from(out) << 8
+        | result << 12
+        | u64::from(moves.sent) << 16
+        | u64::from(target) << 32
+}
+
+fn probes(hook: &Hook, target: u32) -> Vec<Probe> {
+    let offset = hook.offset as usize;
+    let probe = |program, at_return, cookie| Probe { program, at_return, offset, cookie };
+    match &hook.place {
+        Place::Call(moves) => {
+            let cookie = cookie(moves, target);
+            vec![probe("call_enter", false, cookie), probe("call_exit", true, cookie)]
+        }
+        Place::New => vec![probe("object_new", true, 0)],
+        Place::End => vec![probe("object_end", false, 0)],
+        Place::Untie => vec![probe("object_untie", false, 0)],
+    }
+}
+
+impl Programs {
+    /// Attaches hooks to the file at `path`, for every process that maps it. `target` is our number
+    /// of the file.
+    ///
+    /// # Errors
+    /// The kernel refused a probe; none of the file's probes stays.
+    pub fn attach(&mut self, target: u32, path: &Path, hooks: &[Hook]) -> Result<Attachment> {
+        let probes: Vec<Probe> = hooks.iter().flat_map(|hook| probes(hook, target)).collect();
+        let links = if self.features.uprobe_multi && self.features.cookie {
+            self.attach_together(path, &probes)?
+        } else {
+            self.attach_singly(path, &probes)?
+        };
+        Ok(Attachment { _links: links })
+    }
+
+    /// One link for each program: attaching and detaching cost about the same for one probe or twenty.
+    fn attach_together(&mut self, path: &Path, probes: &[Probe]) -> Result<Vec<Link>> {
+        let object = self.object_for(0)?;
+        // Returns first: a call that is entered before its return is probed would leave a frame behind.
+        ["call_exit", "call_enter", "object_new", "object_end", "object_untie"]
+            .into_iter()
+            .filter_map(|name| {
+                let mine: Vec<&Probe> = probes.iter().filter(|probe| probe.program == name).collect();
+                let first = mine.first()?;
+                let options = UprobeMultiOpts {
+                    offsets: mine.iter().map(|probe| probe.offset).collect(),
+                    cookies: mine.iter().map(|probe| probe.cookie).collect(),
+                    retprobe: first.at_return,
+                    ..Default::default()
+                };
+                Some(program(object, name).and_then(|program| {
+                    program.attach_uprobe_multi_with_opts(-1, path, "", options).context("attach uprobes")
+                }))
+            })
+            .collect()
+    }
+
+    fn attach_singly(&mut self, path: &Path, probes: &[Probe]) -> Result<Vec<Link>> {
+        let has_cookie = self.features.cookie;
+        probes
+            .iter()
+            .map(|probe| {
+                let options = UprobeOpts {
+                    cookie: if has_cookie { probe.cookie } else { 0 },
+                    retprobe: probe.at_return,
+                    ..Default::default()
+                };
+                program(self.object_for(probe.cookie)?, probe.program)?
+                    .attach_uprobe_with_opts(-1, path, probe.offset, options)
+                    .with_context(|| format!("attach a uprobe at offset {:#x}", probe.offset))
+            })
+            .collect()
+    }
+}
+
+fn program<'a>(object: &'a Object, name: &str) -> Result<ProgramMut<'a>> {
+    object.progs_mut().find(|program| program.name() == name).with_context(|| format!("no program {name}"))
+}

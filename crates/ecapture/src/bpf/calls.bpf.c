@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: (MIT OR GPL-2.0)
+/*
+ * The shape "plaintext call": a function that moves plaintext between a
+ * buffer and a TLS object. call_enter and call_exit run around it; what they
+ * read is described by the attach cookie (event.h), so they know no library.
+ *
+ * Built twice: modern (task storage, bpf_loop, kfuncs) and legacy.
+ */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "event.h"
+#include "bounds.h"
+#include "scope.h"
+#include "thread.h"
+#include "stream.h"
+#include "payload.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+static __always_inline __u64 hook_of(void *ctx)
+{
+	if (settings.has_cookie)
+		return bpf_get_attach_cookie(ctx);
+	return settings.hook;
+}
+
+/* The empty asm keeps clang from merging the loads into one at a computed address, which is forbidden. */
+#define LOADED(value)                                                          \
+	({                                                                     \
+		__u64 loaded = (value);                                        \
+		asm volatile("" : "+r"(loaded));                               \
+		loaded;                                                        \
+	})
+
+static __always_inline __u64 argument(struct pt_regs *regs, __u32 number)
+{
+	switch (number) {
+	case 1:
+		return LOADED(PT_REGS_PARM1(regs));
+	case 2:
+		return LOADED(PT_REGS_PARM2(regs));
+	case 3:
+		return LOADED(PT_REGS_PARM3(regs));
+	case 4:
+		return LOADED(PT_REGS_PARM4(regs));
+	case 5:
+		return LOADED(PT_REGS_PARM5(regs));
+	}
+	return 0;
+}
+
+SEC("uprobe")
+int call_enter(struct pt_regs *ctx)
+{
+	__u64 hook = hook_of(ctx);
+	struct thread *thread;
+	struct frame *frame;
+
+	if (!in_scope())
+		return 0;
+	thread = thread_get();
+	if (!thread) {
+		count(COUNT_NO_STATE, 0);
+		return 0;
+	}
+	frame = frame_push(thread, PT_REGS_SP(ctx));
+	frame->object = argument(ctx, HOOK_OBJECT(hook));
+	frame->buffer = argument(ctx, HOOK_BUFFER(hook));
+	frame->out = argument(ctx, HOOK_OUT(hook));
+	frame->hook = hook;
+	/* A peer may have its answer out before this call returns; what is received is there at the return. */
+	if (HOOK_SENT(hook))
+		frame->time = bpf_ktime_get_ns();
+	return 0;
+}
+
+/* Bytes that the call moved; 0: none, or it failed. */
+static __always_inline __u64 moved(struct pt_regs *ctx, const struct frame *call)
+{
+	__s64 result = PT_REGS_RC(ctx);
+	__u64 bytes = 0;
+
+	if (HOOK_RESULT(call->hook) == RESULT_FILE)
+		return result > 0 ? result : 0;
+	if ((__s32)result <= 0)
+		return 0;
+	if (HOOK_RESULT(call->hook) == RESULT_COUNT)
+		return (__s32)result;
+	if (HOOK_RESULT(call->hook) == RESULT_OUT)
+		bpf_probe_read_user(&bytes, sizeof(bytes), (void *)call->out);
+	return bytes;
+}
+
+SEC("uretprobe")
+int call_exit(struct pt_regs *ctx)
+{
+	struct thread *thread = thread_find();
+	struct chunks *chunks;
+	struct stream *stream;
+	struct frame call;
+	__u64 bytes, id;
+
+	if (!thread || !frame_pop(thread, SP_AT_ENTRY(ctx), &call))
+		return 0;
+	bytes = moved(ctx, &call);
+	if (HOOK_RESULT(call.hook) != RESULT_NONE && !bytes)
+		return 0;
+	/* SSL_write_early_data calls SSL_write_ex: the outer call reports the bytes. */
+	if (thread->depth && is_enclosed(thread, &call))
+		return 0;
+
+	if (!HOOK_SENT(call.hook))
+		call.time = bpf_ktime_get_ns();
+	id = bpf_get_current_pid_tgid();
+	stream = stream_get(id >> 32, call.object, HOOK_TARGET(call.hook), call.time);
+	if (!stream) {
+		count(COUNT_NO_STATE, bytes);
+		return 0;
+	}
+	if (thread->has_peer && thread->tied != call.object)
+		stream_tie(stream, thread, &call);
+	if (!bytes)
+		return 0;
+
+	chunks = &thread->chunks;
+	chunks->head.head.kind = EVENT_DATA;
+	chunks->head.head.tid = (__u32)id;
+	chunks->head.head.stream = stream->id;
+	chunks->head.head.time = call.time;
+	chunks->buffer = call.buffer;
+	chunks->left = bytes;
+	if (HOOK_SENT(call.hook)) {
+		chunks->head.flags = DATA_SENT;
+		chunks->head.position = stream->sent;
+		stream->sent += bytes;
+	} else {
+		chunks->head.flags = 0;
+		chunks->head.position = stream->received;
+		stream->received += bytes;
+	}
+	if (HOOK_RESULT(call.hook) == RESULT_FILE)
+		emit_file(chunks);
+	else
+		emit_chunks(chunks);
+	return 0;
+}
+
+/* SSL_new returned an object: whatever we knew of one at this address is over. */
+SEC("uretprobe")
+int object_new(struct pt_regs *ctx)
+{
+	stream_end(PT_REGS_RC(ctx));
+	return 0;
+}
+
+/* SSL_free, SSL_clear: argument 1 ends, or begins a new connection. */
+SEC("uprobe")
+int object_end(struct pt_regs *ctx)
+{
+	stream_end(PT_REGS_PARM1(ctx));
+	return 0;
+}
+
+/* SSL_set_fd and its kin: argument 1 gets another socket. */
+SEC("uprobe")
+int object_untie(struct pt_regs *ctx)
+{
+	stream_untie(PT_REGS_PARM1(ctx));
+	return 0;
+}
+
+#include "sockets.h"

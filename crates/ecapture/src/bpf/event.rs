@@ -1,0 +1,289 @@
+//! Records of the ring buffer and the settings of the programs: the Rust side of `event.h`.
+//!
+//! Records are read field by field from bytes, never by casting, so nothing here is unsafe.
+
+use std::ffi::CStr;
+
+/// The longest payload of one record, bytes.
+#[cfg(test)]
+pub const CHUNK_MAX: u32 = 65_536;
+
+const HEAD: usize = 24;
+
+/// One record.
+#[derive(Debug)]
+pub struct Event<'a> {
+    /// Thread that made the call.
+    pub tid: u32,
+    /// Identity of (process, TLS object, generation).
+    pub stream: u64,
+    /// `CLOCK_MONOTONIC` in ns; data was sent when the call was entered, received when it returned.
+    pub time: u64,
+    /// What happened.
+    pub body: Body<'a>,
+}
+
+/// What a record says.
+#[derive(Debug)]
+pub enum Body<'a> {
+    /// A TLS object is seen for the first time.
+    Stream(StreamInfo),
+    /// Its socket is known.
+    Peer(Peer),
+    /// Plaintext.
+    Data(Data<'a>),
+    /// The object was freed or reused; final positions.
+    Close {
+        /// Bytes that were received in all.
+        received: u64,
+        /// Bytes that were sent in all.
+        sent: u64,
+    },
+}
+
+/// Who owns a stream.
+#[derive(Debug, Clone)]
+pub struct StreamInfo {
+    /// Address of the TLS object in the process.
+    pub object: u64,
+    /// cgroup v2 id.
+    pub cgroup: u64,
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// Number of the attached file.
+    pub target: u32,
+    /// Command name of the thread that made the first call.
+    pub comm: String,
+}
+
+/// A socket, as the kernel describes it.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// `AF_*`.
+    pub family: u32,
+    /// Descriptor; `None` when it could not be told.
+    pub fd: Option<i32>,
+    /// Ports in host order.
+    pub local_port: u16,
+    /// See `local_port`.
+    pub remote_port: u16,
+    /// Address; IPv4 in the first four bytes.
+    pub local: [u8; 16],
+    /// See `local`.
+    pub remote: [u8; 16],
+    /// Name of a Unix socket (a leading NUL means abstract); empty when unnamed.
+    pub path: Vec<u8>,
+}
+
+/// A piece of plaintext.
+#[derive(Debug)]
+pub struct Data<'a> {
+    /// Bytes of this direction of the stream before this piece.
+    pub position: u64,
+    /// Whether the process sent them.
+    pub sent: bool,
+    /// Bytes that the kernel sent from a file (`SSL_sendfile`): `payload` is empty.
+    pub file_bytes: u32,
+    /// The bytes.
+    pub payload: &'a [u8],
+}
+
+/// A record that does not have the shape it claims: a defect of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed;
+
+/// Reads little pieces from the front of a slice.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (field, rest) = self.0.split_first_chunk::<N>().ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(*field)
+    }
+
+    fn u16(&mut self) -> Result<u16, Malformed> {
+        self.take().map(u16::from_ne_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, Malformed> {
+        self.take().map(u32::from_ne_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, Malformed> {
+        self.take().map(u64::from_ne_bytes)
+    }
+}
+
+impl<'a> Event<'a> {
+    /// Reads one record.
+    pub fn parse(record: &'a [u8]) -> Result<Self, Malformed> {
+        let mut fields = Fields(record);
+        let kind = fields.u32()?;
+        let tid = fields.u32()?;
+        let stream = fields.u64()?;
+        let time = fields.u64()?;
+        let body = match kind {
+            1 => Body::Stream(StreamInfo::parse(fields)?),
+            2 => Body::Peer(Peer::parse(fields)?),
+            3 => Body::Data(Data::parse(fields)?),
+            4 => Body::Close { received: fields.u64()?, sent: fields.u64()? },
+            _ => return Err(Malformed),
+        };
+        Ok(Self { tid, stream, time, body })
+    }
+
+    /// Bytes of a record that matter: a data record may be longer than its payload.
+    pub fn used(record: &[u8]) -> usize {
+        let length_at = HEAD + 8;
+        let is_data = record.get(..4) == Some(&3u32.to_ne_bytes()[..]);
+        match record.get(length_at..length_at + 8) {
+            Some(field) if is_data => {
+                let length = u32::from_ne_bytes([field[0], field[1], field[2], field[3]]);
+                let flags = u32::from_ne_bytes([field[4], field[5], field[6], field[7]]);
+                let payload = if flags & DATA_FILE == 0 { length as usize } else { 0 };
+                (length_at + 8 + payload).min(record.len())
+            }
+            _ => record.len(),
+        }
+    }
+}
+
+const DATA_SENT: u32 = 1;
+const DATA_FILE: u32 = 2;
+
+impl<'a> Data<'a> {
+    fn parse(mut fields: Fields<'a>) -> Result<Self, Malformed> {
+        let position = fields.u64()?;
+        let length = fields.u32()?;
+        let flags = fields.u32()?;
+        let file_bytes = if flags & DATA_FILE == 0 { 0 } else { length };
+        let payload = fields.0.get(..(length - file_bytes) as usize).ok_or(Malformed)?;
+        Ok(Self { position, sent: flags & DATA_SENT != 0, file_bytes, payload })
+    }
+}
+
+impl StreamInfo {
+    fn parse(mut fields: Fields<'_>) -> Result<Self, Malformed> {
+        let object = fields.u64()?;
+        let cgroup = fields.u64()?;
+        let pid = fields.u32()?;
+        let uid = fields.u32()?;
+        let target = fields.u32()?;
+        fields.u32()?;
+        let comm: [u8; 16] = fields.take()?;
+        let comm = CStr::from_bytes_until_nul(&comm).map_or(&comm[..], CStr::to_bytes);
+        Ok(Self { object, cgroup, pid, uid, target, comm: String::from_utf8_lossy(comm).into_owned() })
+    }
+}
+
+impl Peer {
+    fn parse(mut fields: Fields<'_>) -> Result<Self, Malformed> {
+        let family = fields.u32()?;
+        let fd = fields.u32()? as i32;
+        let local_port = fields.u16()?;
+        let remote_port = fields.u16()?;
+        fields.u32()?;
+        let local = fields.take()?;
+        let remote = fields.take()?;
+        let path: [u8; 108] = fields.take()?;
+        let path_length = fields.u32()? as usize;
+        Ok(Self {
+            family,
+            fd: (fd >= 0).then_some(fd),
+            local_port,
+            remote_port,
+            local,
+            remote,
+            path: path[..path_length.min(path.len())].to_vec(),
+        })
+    }
+}
+
+/// Constants of the programs, in the layout of `struct settings`.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// The hook on kernels without attach cookies.
+    pub hook: u64,
+    /// cgroup id whose subtree is captured; 0 = any.
+    pub cgroup: u64,
+    /// Depth of that cgroup below the root.
+    pub cgroup_level: u8,
+    /// Our own process.
+    pub own_pid: u32,
+    /// Unread bytes at which the reader is woken.
+    pub wake_bytes: u32,
+    /// Whether attach cookies exist.
+    pub has_cookie: bool,
+    /// Which filters are set.
+    pub by_pid: bool,
+    /// See `by_pid`.
+    pub by_uid: bool,
+    /// See `by_pid`.
+    pub by_comm: bool,
+    /// See `by_pid`.
+    pub by_not_comm: bool,
+}
+
+impl Settings {
+    /// The bytes of `struct settings`.
+    pub fn to_bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&self.hook.to_ne_bytes());
+        bytes[8..16].copy_from_slice(&self.cgroup.to_ne_bytes());
+        bytes[16..20].copy_from_slice(&self.own_pid.to_ne_bytes());
+        bytes[20..24].copy_from_slice(&self.wake_bytes.to_ne_bytes());
+        let flags = [self.has_cookie, self.by_pid, self.by_uid, self.by_comm, self.by_not_comm];
+        for (byte, flag) in bytes[24..].iter_mut().zip(flags) {
+            *byte = u8::from(flag);
+        }
+        bytes[29] = self.cgroup_level;
+        bytes
+    }
+}
+
+/// The kernel's counters, as in `enum counter`: each has events and, behind them, bytes.
+#[derive(Debug, Clone, Copy)]
+pub enum Counter {
+    /// Chunks that found the ring full.
+    RingFull = 2,
+    /// Chunks whose memory could not be read.
+    Unreadable = 4,
+    /// Calls too long for this kernel.
+    TooLong = 6,
+    /// Calls missed because no state could be kept.
+    NoState = 8,
+}
+
+/// What a counter counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Events.
+    pub events: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Every counter, summed over CPUs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counters([u64; 16]);
+
+impl Counters {
+    /// From the value of each CPU.
+    pub fn sum<'a>(per_cpu: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut sum = Self::default();
+        for value in per_cpu {
+            for (total, number) in sum.0.iter_mut().zip(value.as_chunks().0) {
+                *total += u64::from_ne_bytes(*number);
+            }
+        }
+        sum
+    }
+
+    /// One counter.
+    pub fn get(&self, counter: Counter) -> Count {
+        Count { events: self.0[counter as usize], bytes: self.0[counter as usize + 1] }
+    }
+}

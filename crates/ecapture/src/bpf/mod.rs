@@ -1,0 +1,13 @@
+//! BPF programs and everything that talks to the kernel about them.
+
+mod attach;
+mod event;
+mod features;
+mod load;
+mod ring;
+
+pub use attach::{Attachment, Hook, Moved, Moves, Place};
+pub use event::{Body, Counter, Counters, Event, Peer, StreamInfo};
+pub use features::Features;
+pub use load::{Cgroup, Programs, Scope};
+pub use ring::{Block, Ring, events};

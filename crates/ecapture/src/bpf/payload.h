@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: (MIT OR GPL-2.0) */
+/* Copies the bytes of one call onto the ring, in chunks. */
+#ifndef ECAPTURE_PAYLOAD_H
+#define ECAPTURE_PAYLOAD_H
+
+/*
+ * bpf_ringbuf_reserve wants a constant, so records come in a few sizes.
+ * The reader goes by `length`; the rest of the record is stale memory.
+ */
+static __always_inline __u32 emit_class(struct chunks *chunks, __u32 length, __u32 class)
+{
+	struct data_event *event = bpf_ringbuf_reserve(&events, sizeof(*event) + class, 0);
+
+	if (!event)
+		return COUNT_RING_FULL;
+	*event = chunks->head;
+	if (bpf_probe_read_user(event + 1, clamp_to(length, class), (void *)chunks->buffer)) {
+		bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);
+		return COUNT_UNREADABLE;
+	}
+	bpf_ringbuf_submit(event, wake_flag());
+	return COUNT_TAKEN;
+}
+
+static __always_inline __u32 emit_sized(struct chunks *chunks, __u32 length)
+{
+	if (length <= 512)
+		return emit_class(chunks, length, 512);
+	if (length <= 4096)
+		return emit_class(chunks, length, 4096);
+	if (length <= 16384)
+		return emit_class(chunks, length, 16384);
+	return emit_class(chunks, length, CHUNK_MAX);
+}
+
+#ifdef ECAPTURE_LEGACY
+#define emit_chunk emit_sized
+#else
+/* Linux >= 6.16: records of exactly the size that is needed. */
+extern int bpf_probe_read_user_dynptr(struct bpf_dynptr *dptr, __u64 off, __u64 size, const void *unsafe_ptr) __ksym
+	__weak;
+
+static __always_inline __u32 emit_exact(struct chunks *chunks, __u32 length)
+{
+	struct bpf_dynptr record;
+
+	if (bpf_ringbuf_reserve_dynptr(&events, sizeof(chunks->head) + length, 0, &record)) {
+		bpf_ringbuf_discard_dynptr(&record, BPF_RB_NO_WAKEUP);
+		return COUNT_RING_FULL;
+	}
+	bpf_dynptr_write(&record, 0, &chunks->head, sizeof(chunks->head), 0);
+	if (bpf_probe_read_user_dynptr(&record, sizeof(chunks->head), length, (void *)chunks->buffer)) {
+		bpf_ringbuf_discard_dynptr(&record, BPF_RB_NO_WAKEUP);
+		return COUNT_UNREADABLE;
+	}
+	bpf_ringbuf_submit_dynptr(&record, wake_flag());
+	return COUNT_TAKEN;
+}
+
+static __always_inline __u32 emit_chunk(struct chunks *chunks, __u32 length)
+{
+	if (bpf_ksym_exists(bpf_probe_read_user_dynptr))
+		return emit_exact(chunks, length);
+	return emit_sized(chunks, length);
+}
+#endif
+
+static long emit_next(__u32 index, void *context)
+{
+	struct chunks *chunks = *(struct chunks **)context;
+	__u32 length = clamp_to(chunks->left, CHUNK_MAX);
+
+	chunks->head.length = length;
+	count(emit_chunk(chunks, length), length);
+	chunks->head.position += length;
+	chunks->buffer += length;
+	chunks->left -= length;
+	return !chunks->left;
+}
+
+#ifdef ECAPTURE_LEGACY
+#define CHUNKS_PER_CALL 4 /* more and the verifier gives up */
+
+static __always_inline void emit_chunks(struct chunks *chunks)
+{
+	for (int i = 0; i < CHUNKS_PER_CALL; i++) {
+		if (emit_next(i, &chunks))
+			return;
+	}
+	count(COUNT_TOO_LONG, chunks->left);
+}
+#else
+static __always_inline void emit_chunks(struct chunks *chunks)
+{
+	/* Nearly every call fits one chunk: spare it the indirection. */
+	if (!emit_next(0, &chunks))
+		bpf_loop(1 << 23, emit_next, &chunks, 0);
+}
+#endif
+
+/* SSL_sendfile: the bytes went from a file, not through memory we could read. */
+static __always_inline void emit_file(struct chunks *chunks)
+{
+	struct data_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+
+	if (!event) {
+		count(COUNT_RING_FULL, chunks->left);
+		return;
+	}
+	*event = chunks->head;
+	event->flags |= DATA_FILE;
+	event->length = chunks->left;
+	bpf_ringbuf_submit(event, wake_flag());
+}
+
+#endif

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: (MIT OR GPL-2.0) */
+/*
+ * Which socket belongs to a TLS object: the one that a thread uses while it is
+ * inside a call on that object. Needs no struct of any library.
+ */
+#ifndef ECAPTURE_SOCKETS_H
+#define ECAPTURE_SOCKETS_H
+
+#define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+
+/* Every call in progress already knows its socket: the common case. */
+static __always_inline bool all_tied(struct thread *thread)
+{
+#pragma unroll
+	for (int i = 0; i < FRAMES; i++) {
+		if (thread->frames[i].sp && thread->frames[i].object != thread->tied)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * All system calls that move bytes through a socket take the descriptor as
+ * first argument; io_uring does not, so the file is checked.
+ */
+static __always_inline __s32 descriptor_of(struct sock *sk)
+{
+#if defined(__TARGET_ARCH_x86) && !defined(ECAPTURE_LEGACY)
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	__u64 fd = BPF_PROBE_READ(regs, di);
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file *file = 0;
+
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return -1;
+	bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(table, fd) + fd);
+	if (file && BPF_CORE_READ(file, private_data) == BPF_CORE_READ(sk, sk_socket))
+		return fd;
+#endif
+	return -1;
+}
+
+static __always_inline bool unix_name(struct peer *peer, struct sock *sk)
+{
+	struct unix_address *address = BPF_CORE_READ((struct unix_sock *)sk, addr);
+	__s64 length;
+
+	if (!address)
+		return false;
+	length = BPF_CORE_READ(address, len) - (__s64)sizeof(__u16);
+	if (length <= 0)
+		return false;
+	peer->path_length = clamp_to(length, UNIX_PATH_LEN);
+	bpf_probe_read_kernel(peer->path, sizeof(peer->path), (void *)address + bpf_core_field_offset(address->name) + sizeof(__u16));
+	return true;
+}
+
+static __always_inline void note_socket(struct sock *sk)
+{
+	struct thread *thread = thread_find();
+	struct peer *peer;
+
+	if (!thread || !thread->depth || all_tied(thread))
+		return;
+	peer = &thread->peer;
+	peer->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	peer->path_length = 0;
+	if (peer->family == AF_INET) {
+		BPF_CORE_READ_INTO((__u32 *)peer->local, sk, __sk_common.skc_rcv_saddr);
+		BPF_CORE_READ_INTO((__u32 *)peer->remote, sk, __sk_common.skc_daddr);
+	} else if (peer->family == AF_INET6) {
+		BPF_CORE_READ_INTO(&peer->local, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
+		BPF_CORE_READ_INTO(&peer->remote, sk, __sk_common.skc_v6_daddr.in6_u.u6_addr8);
+	} else if (peer->family == AF_UNIX) {
+		if (!unix_name(peer, sk)) {
+			struct sock *other = BPF_CORE_READ((struct unix_sock *)sk, peer);
+
+			if (other)
+				unix_name(peer, other);
+		}
+	} else {
+		return; /* netlink and the like carry no TLS */
+	}
+	peer->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	peer->remote_port = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	peer->fd = descriptor_of(sk);
+	thread->has_peer = 1;
+}
+
+/* Linux >= 6.3: fires in every send and receive, after it. */
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(socket_send, struct sock *sk, int ret, int flags)
+{
+	note_socket(sk);
+	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(socket_receive, struct sock *sk, int ret, int flags)
+{
+	note_socket(sk);
+	return 0;
+}
+
+/* Older kernels that can attach to functions. */
+SEC("fentry/security_socket_sendmsg")
+int BPF_PROG(socket_sendmsg, struct socket *sock, struct msghdr *msg, int size)
+{
+	note_socket(BPF_CORE_READ(sock, sk));
+	return 0;
+}
+
+SEC("fentry/security_socket_recvmsg")
+int BPF_PROG(socket_recvmsg, struct socket *sock, struct msghdr *msg, int size, int flags)
+{
+	note_socket(BPF_CORE_READ(sock, sk));
+	return 0;
+}
+
+#endif

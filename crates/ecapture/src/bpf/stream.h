@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: (MIT OR GPL-2.0) */
+/* One record per (process, TLS object): identity, positions, what was announced. */
+#ifndef ECAPTURE_STREAM_H
+#define ECAPTURE_STREAM_H
+
+struct stream_key {
+	__u64 object;
+	__u32 pid;
+	__u32 pad;
+};
+
+struct stream {
+	__u64 id; /* ktime of its first call, unique per key */
+	__u64 received; /* bytes so far, whether or not they reached user space */
+	__u64 sent;
+	__u32 announced; /* EVENT_STREAM is on the ring */
+	__u32 tied; /* EVENT_PEER is on the ring */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct stream_key);
+	__type(value, struct stream);
+} streams SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} events SEC(".maps");
+
+/*
+ * The reader polls; it is woken only when much is waiting, because a wake-up
+ * costs the traced program more than moving 16 KiB.
+ */
+static __always_inline __u64 wake_flag(void)
+{
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= settings.wake_bytes ? BPF_RB_FORCE_WAKEUP :
+										      BPF_RB_NO_WAKEUP;
+}
+
+static __always_inline void fill_head(struct event_head *head, __u32 kind, __u64 stream, __u64 time)
+{
+	head->kind = kind;
+	head->tid = (__u32)bpf_get_current_pid_tgid();
+	head->stream = stream;
+	head->time = time;
+}
+
+static __always_inline void stream_announce(struct stream *stream, struct stream_key *key, __u32 target)
+{
+	struct stream_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+
+	if (!event)
+		return; /* tried again at the next call */
+	fill_head(&event->head, EVENT_STREAM, stream->id, stream->id);
+	event->object = key->object;
+	event->cgroup = bpf_get_current_cgroup_id();
+	event->pid = key->pid;
+	event->uid = (__u32)bpf_get_current_uid_gid();
+	event->target = target;
+	event->pad = 0;
+	bpf_get_current_comm(event->comm, sizeof(event->comm));
+	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+	stream->announced = 1;
+}
+
+static __always_inline struct stream *stream_get(__u32 pid, __u64 object, __u32 target, __u64 now)
+{
+	struct stream_key key = { .object = object, .pid = pid };
+	struct stream *stream = bpf_map_lookup_elem(&streams, &key);
+
+	if (!stream) {
+		struct stream fresh = { .id = now };
+
+		bpf_map_update_elem(&streams, &key, &fresh, BPF_NOEXIST);
+		stream = bpf_map_lookup_elem(&streams, &key);
+		if (!stream)
+			return 0;
+	}
+	if (!stream->announced)
+		stream_announce(stream, &key, target);
+	return stream;
+}
+
+/* Says which socket the object speaks through, once. */
+static __always_inline void stream_tie(struct stream *stream, struct thread *thread, struct frame *frame)
+{
+	struct peer_event *event;
+
+	if (!stream->tied) {
+		event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+		if (!event)
+			return;
+		fill_head(&event->head, EVENT_PEER, stream->id, frame->time);
+		event->peer = thread->peer;
+		bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+		stream->tied = 1;
+	}
+	thread->tied = frame->object;
+}
+
+static __always_inline void stream_end(__u64 object)
+{
+	struct stream_key key = { .object = object, .pid = bpf_get_current_pid_tgid() >> 32 };
+	struct stream *stream = bpf_map_lookup_elem(&streams, &key);
+	struct thread *thread = thread_find();
+	struct close_event *event;
+
+	if (thread && thread->tied == object)
+		thread->tied = 0;
+	if (!stream)
+		return;
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (event) {
+		fill_head(&event->head, EVENT_CLOSE, stream->id, bpf_ktime_get_ns());
+		event->received = stream->received;
+		event->sent = stream->sent;
+		bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+	}
+	bpf_map_delete_elem(&streams, &key);
+}
+
+static __always_inline void stream_untie(__u64 object)
+{
+	struct stream_key key = { .object = object, .pid = bpf_get_current_pid_tgid() >> 32 };
+	struct stream *stream = bpf_map_lookup_elem(&streams, &key);
+	struct thread *thread = thread_find();
+
+	if (thread && thread->tied == object)
+		thread->tied = 0;
+	if (stream)
+		stream->tied = 0;
+}
+
+#endif

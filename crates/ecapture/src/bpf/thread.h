@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: (MIT OR GPL-2.0) */
+/*
+ * What a thread is doing: the TLS calls it is inside of, and the socket that
+ * it touched there.
+ *
+ * A frame is found again by its stack pointer, not by order: a call may never
+ * return (longjmp, exit), calls nest (TLS inside TLS), and the same call may be
+ * seen through two attachments of one file; the second finds nothing to report.
+ */
+#ifndef ECAPTURE_THREAD_H
+#define ECAPTURE_THREAD_H
+
+#define FRAMES 4 /* a power of two */
+
+struct frame {
+	__u64 sp; /* 0: free */
+	__u64 object;
+	__u64 buffer;
+	__u64 out;
+	__u64 hook;
+	__u64 time;
+};
+
+/* The copy of one call's bytes. Not on the stack: there the verifier would follow each value through every round. */
+struct chunks {
+	struct data_event head; /* of the next chunk */
+	__u64 buffer;
+	__u64 left;
+};
+
+struct thread {
+	struct frame frames[FRAMES];
+	struct chunks chunks;
+	__u32 next; /* slot that is taken when none is free */
+	__u32 depth; /* frames in use */
+	__u32 has_peer; /* peer was seen inside a call that has not returned */
+	__u32 slot; /* scratch of frame_at */
+	__u64 tied; /* object whose socket this thread already reported */
+	struct peer peer;
+};
+
+#ifdef ECAPTURE_LEGACY
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct thread);
+} threads SEC(".maps");
+
+/* A zeroed thread, too large for the stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct thread);
+} blank SEC(".maps");
+
+static __always_inline struct thread *thread_find(void)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+
+	return bpf_map_lookup_elem(&threads, &id);
+}
+
+static __always_inline struct thread *thread_get(void)
+{
+	struct thread *thread = thread_find();
+	__u64 id = bpf_get_current_pid_tgid();
+	__u32 zero = 0;
+
+	if (thread)
+		return thread;
+	thread = bpf_map_lookup_elem(&blank, &zero);
+	if (!thread)
+		return 0;
+	bpf_map_update_elem(&threads, &id, thread, BPF_ANY);
+	return bpf_map_lookup_elem(&threads, &id);
+}
+#else
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct thread);
+} threads SEC(".maps");
+
+static __always_inline struct thread *thread_find(void)
+{
+	return bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
+}
+
+static __always_inline struct thread *thread_get(void)
+{
+	return bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+}
+#endif
+
+/* The stack pointer that call_enter saw, as seen by call_exit. */
+#if defined(__TARGET_ARCH_x86)
+#define SP_AT_ENTRY(ctx) (PT_REGS_SP(ctx) - 8) /* `ret` took the return address */
+#else
+#define SP_AT_ENTRY(ctx) PT_REGS_SP(ctx)
+#endif
+
+/* The slot of the call that was entered with this stack pointer (0: a free one); FRAMES: none. */
+static __always_inline __u32 frame_slot(const struct thread *thread, __u64 sp)
+{
+	__u32 slot = FRAMES;
+
+#pragma unroll
+	for (__u32 i = 0; i < FRAMES; i++) {
+		if (thread->frames[i].sp == sp)
+			slot = i;
+	}
+	return slot;
+}
+
+/*
+ * Through memory, so that the verifier forgets which slot it is and follows one
+ * path from here instead of one for each slot.
+ */
+static __always_inline struct frame *frame_at(struct thread *thread, __u32 slot)
+{
+	*(volatile __u32 *)&thread->slot = slot;
+	return &thread->frames[*(volatile __u32 *)&thread->slot & (FRAMES - 1)];
+}
+
+static __always_inline struct frame *frame_push(struct thread *thread, __u64 sp)
+{
+	__u32 slot = frame_slot(thread, sp); /* found: it never returned, or a second attachment sees it */
+	struct frame *frame;
+
+	if (slot == FRAMES) {
+		slot = frame_slot(thread, 0);
+		if (slot == FRAMES)
+			slot = thread->next++;
+		else if (!thread->depth++)
+			thread->has_peer = 0;
+	}
+	frame = frame_at(thread, slot);
+	frame->sp = sp;
+	return frame;
+}
+
+static __always_inline bool frame_pop(struct thread *thread, __u64 sp, struct frame *call)
+{
+	__u32 slot = frame_slot(thread, sp);
+	struct frame *frame;
+
+	if (slot == FRAMES)
+		return false;
+	frame = frame_at(thread, slot);
+	*call = *frame;
+	frame->sp = 0;
+	if (thread->depth)
+		thread->depth--;
+	return true;
+}
+
+/* Whether another call in progress moves bytes of the same object in the same direction. */
+static __always_inline bool is_enclosed(const struct thread *thread, const struct frame *inner)
+{
+	bool enclosed = false;
+
+#pragma unroll
+	for (int i = 0; i < FRAMES; i++) {
+		const struct frame *outer = &thread->frames[i];
+
+		if (outer->sp && outer->object == inner->object && HOOK_SENT(outer->hook) == HOOK_SENT(inner->hook) &&
+		    HOOK_RESULT(outer->hook) != RESULT_NONE)
+			enclosed = true;
+	}
+	return enclosed;
+}
+
+#endif

@@ -1,0 +1,122 @@
+//! What can be typed. eCapture's names and ours; values are checked in `config`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Shows the plaintext of TLS traffic of programs that are already running.
+///
+/// No CA certificate, no restart, no change to the watched program: functions of TLS libraries are
+/// hooked with eBPF uprobes.
+#[derive(Debug, Parser)]
+#[command(name = "ecapture", version, infer_subcommands = true, arg_required_else_help = false, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 stopped as asked, 1 could not start, 2 stopped early because of an error.")]
+pub struct Cli {
+    /// What to capture.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Capture the plaintext of TLS connections: OpenSSL and programs that contain it.
+    ///
+    /// Without options, every process on the machine is captured, those in containers included: running
+    /// programs and those that start later.
+    #[command(visible_alias = "openssl")]
+    Tls(Tls),
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Log more: what was looked at and why it was or was not hooked.
+    #[arg(long, short, global = true)]
+    pub debug: bool,
+
+    /// BPF programs: 0 choose, 1 with BTF, 2 without.
+    #[arg(long, short, global = true, value_name = "MODE", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub btf: u8,
+
+    /// Show every payload as a hex dump; else only binary ones are.
+    #[arg(long, global = true)]
+    pub hex: bool,
+
+    /// Size of the buffer between kernel and program in KiB; the next power of two is taken.
+    #[arg(long, global = true, value_name = "KIB", default_value_t = 5120, value_parser = clap::value_parser!(u32).range(64..=1 << 20))]
+    pub mapsize: u32,
+
+    /// Capture only this process; may be repeated. 0: all.
+    #[arg(long, short, global = true, value_name = "PID", value_delimiter = ',')]
+    pub pid: Vec<u32>,
+
+    /// Capture only processes of this user id, 0 included; may be repeated.
+    #[arg(long, short, global = true, value_name = "UID", value_delimiter = ',')]
+    pub uid: Vec<u32>,
+
+    /// Capture only threads with this command name (15 characters count); may be repeated.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub comm: Vec<String>,
+
+    /// Leave out threads with this command name; may be repeated.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub exclude_comm: Vec<String>,
+
+    /// Capture only processes in this cgroup v2 directory and below it.
+    #[arg(long = "cgroup_path", alias = "cgroup-path", global = true, value_name = "DIR")]
+    pub cgroup_path: Option<PathBuf>,
+
+    /// Write what is captured to this file instead of standard output.
+    #[arg(long = "output_file", short, alias = "output-file", global = true, value_name = "FILE")]
+    pub output_file: Option<PathBuf>,
+
+    /// Write what is captured to this file as well.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub eventaddr: Option<PathBuf>,
+
+    /// Write the program's own messages to this file too, as JSON lines.
+    #[arg(long, short, global = true, value_name = "FILE")]
+    pub logaddr: Option<PathBuf>,
+
+    /// How captured messages are written.
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub format: FormatName,
+
+    /// Show at most this many bytes of each message. 0: all.
+    #[arg(long, short, global = true, value_name = "BYTES", default_value_t = 0)]
+    pub tsize: u64,
+}
+
+/// Names of formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FormatName {
+    /// A header line, then the payload.
+    Text,
+    /// One JSON object in a line, with the exact bytes.
+    Json,
+}
+
+/// Options of `tls`.
+#[derive(Debug, Args)]
+pub struct Tls {
+    /// Hook only this library, or executable with OpenSSL in it.
+    #[arg(long, value_name = "FILE")]
+    pub libssl: Option<PathBuf>,
+
+    /// What to produce.
+    #[arg(long, short, value_name = "MODEL", default_value = "text")]
+    pub model: Model,
+}
+
+/// What `tls` can produce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Model {
+    /// Plaintext.
+    Text,
+}

@@ -1,0 +1,109 @@
+//! Arguments, checked once: everything after this trusts its configuration.
+
+use std::fs;
+use std::io::IsTerminal;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::statfs;
+
+use super::args::{Cli, Command, FormatName, Global};
+use crate::bpf::{Cgroup, Scope};
+use crate::targets;
+
+/// A run.
+#[derive(Debug)]
+pub struct Config {
+    /// Which processes.
+    pub scope: Scope,
+    /// Only this file.
+    pub library: Option<PathBuf>,
+    /// Size of the ring buffer, bytes: a power of two.
+    pub ring_bytes: u32,
+    /// `None`: standard output.
+    pub output: Option<PathBuf>,
+    /// A second destination of what is captured.
+    pub copy: Option<PathBuf>,
+    /// How it is written.
+    pub format: Format,
+    /// BPF programs without BTF.
+    pub without_btf: bool,
+    /// BPF programs with BTF or none.
+    pub only_btf: bool,
+}
+
+/// How records are written.
+#[derive(Debug, Clone, Copy)]
+pub enum Format {
+    /// Header line and payload.
+    Text {
+        /// Always hex.
+        hex: bool,
+        /// Most bytes of a message.
+        limit: Option<u64>,
+    },
+    /// JSON lines.
+    Json,
+}
+
+impl Config {
+    /// Checks the arguments of a command.
+    ///
+    /// # Errors
+    /// A value that can not work, with what was expected.
+    pub fn new(cli: Cli) -> Result<Self> {
+        let Cli { command, global } = cli;
+        let Some(Command::Tls(tls)) = command else { bail!("no command") };
+        let format = match global.format {
+            FormatName::Text => Format::Text { hex: global.hex, limit: (global.tsize != 0).then_some(global.tsize) },
+            FormatName::Json => Format::Json,
+        };
+        Ok(Self {
+            library: tls.libssl,
+            ring_bytes: (global.mapsize << 10).next_power_of_two(),
+            format,
+            without_btf: global.btf == 2,
+            only_btf: global.btf == 1,
+            scope: scope(&global)?,
+            output: global.output_file,
+            copy: global.eventaddr,
+        })
+    }
+}
+
+/// Whether colours are wanted where a person may look.
+pub fn colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn scope(global: &Global) -> Result<Scope> {
+    let pids: Vec<u32> = global.pid.iter().copied().filter(|pid| *pid != 0).collect();
+    for pid in &pids {
+        if !targets::exists(*pid) {
+            bail!("--pid {pid}: there is no such process; `ps -e` lists those that run");
+        }
+    }
+    Ok(Scope {
+        pids,
+        uids: global.uid.clone(),
+        comms: global.comm.clone(),
+        not_comms: global.exclude_comm.clone(),
+        cgroup: global.cgroup_path.as_deref().map(cgroup).transpose()?,
+    })
+}
+
+/// `CGROUP2_SUPER_MAGIC` of `linux/magic.h`.
+const CGROUP2: i64 = 0x6367_7270;
+
+fn cgroup(path: &Path) -> Result<Cgroup> {
+    let path = fs::canonicalize(path).with_context(|| format!("--cgroup_path {}", path.display()))?;
+    let is_cgroup2 = |path: &Path| statfs(path).is_ok_and(|fs| fs.f_type as i64 == CGROUP2);
+    if !is_cgroup2(&path) {
+        bail!("--cgroup_path {}: not a directory of cgroup v2; `findmnt -t cgroup2` tells where that is mounted", path.display());
+    }
+    // The root of the mount is the last parent that still belongs to it.
+    let level = path.ancestors().skip(1).take_while(|parent| is_cgroup2(parent)).count();
+    let id = fs::metadata(&path).with_context(|| format!("--cgroup_path {}", path.display()))?.ino();
+    Ok(Cgroup { id, level: u8::try_from(level).context("--cgroup_path: nested too deeply")? })
+}

@@ -1,0 +1,45 @@
+//! `ecapture`: shows the plaintext of TLS traffic of programs that are already running.
+
+mod bpf;
+mod cli;
+mod logging;
+mod pipeline;
+mod preflight;
+mod privileges;
+mod probes;
+mod record;
+mod run;
+mod sinks;
+mod targets;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use cli::{Cli, Config};
+use run::Ended;
+
+/// Exit codes, as the help tells them.
+const COULD_NOT_START: u8 = 1;
+const STOPPED_EARLY: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(COULD_NOT_START) } else { ExitCode::SUCCESS };
+        }
+    };
+    if cli.command.is_none() {
+        let _ = Cli::command().print_help();
+        return ExitCode::SUCCESS;
+    }
+    match logging::start(cli.global.debug, cli.global.logaddr.as_deref()).and_then(|()| Config::new(cli)).and_then(run::tls) {
+        Ok(Ended::AsAsked) => ExitCode::SUCCESS,
+        Ok(Ended::SinkFailed) => ExitCode::from(STOPPED_EARLY),
+        Err(error) => {
+            eprintln!("ecapture: {error:#}");
+            ExitCode::from(COULD_NOT_START)
+        }
+    }
+}

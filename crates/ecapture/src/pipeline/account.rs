@@ -1,0 +1,65 @@
+//! What was captured and what was lost, for the summary.
+
+use std::fmt;
+
+use rustc_hash::FxHashSet;
+
+use crate::bpf::{Counter, Counters};
+
+/// Totals of a run.
+#[derive(Debug, Default)]
+pub struct Account {
+    /// Processes with plaintext.
+    pub processes: FxHashSet<u32>,
+    /// TLS objects with plaintext.
+    pub connections: u64,
+    /// Bytes of plaintext.
+    pub bytes: u64,
+    /// Data records of the kernel.
+    pub events: u64,
+    /// Complete messages of known protocols.
+    pub messages: u64,
+    /// Gaps in streams.
+    pub gaps: u64,
+    /// Their bytes.
+    pub gap_bytes: u64,
+    /// Bytes whose stream is not known, because its announcement was lost.
+    pub orphan_bytes: u64,
+    /// Records of ours that we could not read: defects.
+    pub malformed: u64,
+    /// The kernel's counters at the end.
+    pub kernel: Counters,
+}
+
+impl Account {
+    /// Every byte that left a program and did not reach us, as the kernel counted it.
+    pub fn lost_bytes(&self) -> u64 {
+        [Counter::RingFull, Counter::Unreadable, Counter::TooLong, Counter::NoState]
+            .into_iter()
+            .map(|counter| self.kernel.get(counter).bytes)
+            .sum()
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |counter| self.kernel.get(counter);
+        let (full, unreadable) = (count(Counter::RingFull), count(Counter::Unreadable));
+        write!(
+            f,
+            "processes={} connections={} messages={} events={} bytes={} lost={}",
+            self.processes.len(),
+            self.connections,
+            self.messages,
+            self.events,
+            self.bytes,
+            self.lost_bytes(),
+        )?;
+        write!(f, " (buffer full: {} events, {} bytes", full.events, full.bytes)?;
+        write!(f, "; unreadable memory: {} events, {} bytes", unreadable.events, unreadable.bytes)?;
+        write!(f, "; calls too long: {} bytes", count(Counter::TooLong).bytes)?;
+        write!(f, "; calls without state: {}", count(Counter::NoState).events)?;
+        write!(f, "; stream not announced: {} bytes; malformed: {})", self.orphan_bytes, self.malformed)?;
+        write!(f, " gaps={} gap_bytes={}", self.gaps, self.gap_bytes)
+    }
+}

@@ -1,0 +1,178 @@
+//! Event -> stream -> message -> record, on a thread of its own.
+
+mod account;
+mod clock;
+mod message;
+mod stream;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use rustc_hash::FxHashMap;
+
+use crate::bpf::{Block, Body, Event, events};
+use crate::record::Direction;
+use crate::sinks::Sinks;
+pub use account::Account;
+use clock::Clock;
+use stream::{Piece, Stream};
+
+/// What the pipeline is told.
+pub enum Input {
+    /// Records of the kernel.
+    Block(Block),
+    /// A process ended or became another program.
+    Over(u32),
+}
+
+/// What came of a message is shown when nothing more comes for this long, ns.
+const PATIENCE: u64 = 100_000_000;
+
+/// And, while it goes on coming, this often.
+const TRICKLE: u64 = 1_000_000_000;
+
+/// How long records of an ended process may still be on their way, ns.
+const GRACE: u64 = 300_000_000;
+
+/// The state of every stream.
+pub struct Pipeline {
+    streams: FxHashMap<u64, Stream>,
+    by_process: FxHashMap<u32, Vec<u64>>,
+    /// Streams that may hold something, with the time at which to look.
+    waiting: VecDeque<(u64, u64)>,
+    /// Processes that are over, with the time from which on nothing more comes.
+    ending: Vec<(u64, u32)>,
+    clock: Clock,
+    /// Monotonic ns, as of the last look at the clock.
+    now: u64,
+    sinks: Sinks,
+    account: Account,
+}
+
+impl Pipeline {
+    /// A pipeline that writes to `sinks`.
+    pub fn new(sinks: Sinks) -> Self {
+        Self {
+            streams: FxHashMap::default(),
+            by_process: FxHashMap::default(),
+            waiting: VecDeque::new(),
+            ending: Vec::new(),
+            clock: Clock::new(),
+            now: Clock::now(),
+            sinks,
+            account: Account::default(),
+        }
+    }
+
+    /// Works until every sender is gone; then ends every stream. Used blocks go back through `used`.
+    pub fn run(mut self, input: &Receiver<Input>, used: &Sender<Block>) -> (Account, Sinks) {
+        let tick = Duration::from_nanos(PATIENCE / 4);
+        loop {
+            match input.recv_timeout(tick) {
+                Ok(Input::Block(block)) => {
+                    for record in events(&block) {
+                        self.take(record);
+                    }
+                    let _ = used.try_send(block);
+                }
+                Ok(Input::Over(pid)) => self.ending.push((Clock::now() + GRACE, pid)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.tend();
+        }
+        let all: Vec<u64> = self.streams.keys().copied().collect();
+        all.into_iter().for_each(|id| self.end(id, None));
+        self.sinks.flush();
+        (self.account, self.sinks)
+    }
+
+    fn take(&mut self, record: &[u8]) {
+        let Ok(event) = Event::parse(record) else {
+            self.account.malformed += 1;
+            return;
+        };
+        match event.body {
+            Body::Stream(info) => {
+                self.account.processes.insert(info.pid);
+                self.account.connections += 1;
+                self.by_process.entry(info.pid).or_default().push(event.stream);
+                self.streams.insert(event.stream, Stream::new(event.stream, info));
+            }
+            Body::Peer(peer) => {
+                if let Some(stream) = self.streams.get_mut(&event.stream) {
+                    stream.tie(&peer);
+                }
+            }
+            Body::Data(data) => self.data(event.stream, &Piece {
+                tid: event.tid,
+                time: self.clock.wall(event.time),
+                direction: if data.sent { Direction::Sent } else { Direction::Received },
+                position: data.position,
+                file_bytes: data.file_bytes,
+                payload: data.payload,
+            }),
+            Body::Close { received, sent } => self.end(event.stream, Some((received, sent))),
+        }
+    }
+
+    fn data(&mut self, id: u64, piece: &Piece<'_>) {
+        self.account.events += 1;
+        self.account.bytes += piece.payload.len() as u64;
+        let Some(stream) = self.streams.get_mut(&id) else {
+            self.account.orphan_bytes += piece.payload.len() as u64;
+            return;
+        };
+        let lost = stream.push(piece, &mut self.sinks);
+        self.account.gaps += u64::from(lost != 0);
+        self.account.gap_bytes += lost;
+        stream.touched = self.now;
+        if stream.listed.is_none() {
+            stream.listed = Some(self.now);
+            self.waiting.push_back((self.now + PATIENCE, id));
+        }
+    }
+
+    fn end(&mut self, id: u64, finals: Option<(u64, u64)>) {
+        let Some(mut stream) = self.streams.remove(&id) else { return };
+        let lost = stream.finish(finals, &mut self.sinks);
+        self.account.gaps += u64::from(lost != 0);
+        self.account.gap_bytes += lost;
+        self.account.messages += stream.messages();
+        if let Some(ids) = self.by_process.get_mut(&stream.pid()) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.by_process.remove(&stream.pid());
+            }
+        }
+    }
+
+    /// What time brings: late messages are shown, ended processes forgotten, sinks flushed.
+    fn tend(&mut self) {
+        self.now = Clock::now();
+        let now = self.now;
+        self.clock.refresh(now);
+        while let Some((_, id)) = self.waiting.pop_front_if(|(at, _)| *at <= now) {
+            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            if now - stream.touched >= PATIENCE {
+                stream.flush(&mut self.sinks);
+                stream.listed = None;
+                continue;
+            }
+            if stream.listed.is_some_and(|since| now - since >= TRICKLE) {
+                stream.show(&mut self.sinks);
+                stream.listed = Some(now);
+            }
+            self.waiting.push_back((now + PATIENCE, id));
+        }
+        let over = self.ending.partition_point(|(at, _)| *at <= now);
+        let over: Vec<u32> = self.ending.drain(..over).map(|(_, pid)| pid).collect();
+        for pid in over {
+            for id in self.by_process.remove(&pid).unwrap_or_default() {
+                self.end(id, None);
+            }
+        }
+        self.sinks.flush();
+    }
+}

@@ -1,0 +1,175 @@
+//! One TLS object: what is known of it and how far each direction has come.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use decode::{Direction, Limits};
+
+use super::message::{Assembly, Context};
+use crate::bpf::{Peer, StreamInfo};
+use crate::record::{Connection, Endpoint, Kind, Process};
+use crate::sinks::Sinks;
+
+/// Address families of `linux/socket.h`.
+const AF_UNIX: u32 = 1;
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+
+/// A stream of plaintext in both directions.
+pub struct Stream {
+    process: Process,
+    connection: Connection,
+    decoder: decode::Connection,
+    assemblies: [Assembly; 2],
+    /// Position that the next byte of each direction should have.
+    expected: [u64; 2],
+    /// Wall time and thread of the last call, for what is shown later.
+    last: (i64, u32),
+    /// When it was put on the list of streams that may hold something, monotonic ns.
+    pub listed: Option<u64>,
+    /// When the last plaintext came, monotonic ns.
+    pub touched: u64,
+}
+
+/// One call's plaintext, or a chunk of it.
+pub struct Piece<'a> {
+    /// Thread.
+    pub tid: u32,
+    /// Wall time of the call, ns.
+    pub time: i64,
+    /// Which way.
+    pub direction: Direction,
+    /// Bytes of this direction before it.
+    pub position: u64,
+    /// Bytes sent from a file, in place of a payload.
+    pub file_bytes: u32,
+    /// The bytes.
+    pub payload: &'a [u8],
+}
+
+impl Stream {
+    /// A stream of which nothing was seen.
+    pub fn new(id: u64, info: StreamInfo) -> Self {
+        Self {
+            process: Process { pid: info.pid, uid: info.uid, comm: info.comm },
+            connection: Connection { id, ..Connection::default() },
+            decoder: decode::Connection::new(Limits::default()),
+            assemblies: Default::default(),
+            expected: [0; 2],
+            last: (0, 0),
+            listed: None,
+            touched: 0,
+        }
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.process.pid
+    }
+
+    /// Messages that were complete.
+    pub fn messages(&self) -> u64 {
+        self.assemblies.iter().map(|assembly| assembly.messages).sum()
+    }
+
+    /// Learns the socket.
+    pub fn tie(&mut self, peer: &Peer) {
+        self.connection.fd = peer.fd;
+        (self.connection.local, self.connection.remote) = endpoints(peer);
+    }
+
+    /// Takes plaintext; answers how many bytes were missing before it.
+    pub fn push(&mut self, piece: &Piece<'_>, sinks: &mut Sinks) -> u64 {
+        let Self { process, connection, decoder, assemblies, expected, .. } = self;
+        let context = Context { process, connection, tid: piece.tid, time: piece.time };
+        let expected = &mut expected[piece.direction as usize];
+        let lost = piece.position.saturating_sub(*expected);
+        let mut out = |direction: Direction, part: decode::Part<'_>| {
+            assemblies[direction as usize].accept(&context, direction, part, sinks);
+        };
+        decoder.gap(piece.direction, lost, &mut out);
+        if piece.file_bytes != 0 {
+            decoder.gap(piece.direction, piece.file_bytes.into(), &mut |direction, part| match part {
+                decode::Part::Gap(bytes) => {
+                    let assembly = &mut assemblies[direction as usize];
+                    assembly.show(&context, direction, false, "", sinks);
+                    assembly.emit(&context, direction, Kind::File(bytes), &[], sinks);
+                }
+                part => assemblies[direction as usize].accept(&context, direction, part, sinks),
+            });
+        } else {
+            decoder.push(piece.direction, piece.payload, &mut out);
+        }
+        *expected = piece.position + piece.payload.len() as u64 + u64::from(piece.file_bytes);
+        self.last = (piece.time, piece.tid);
+        lost
+    }
+
+    /// Shows the whole parts of unfinished messages.
+    pub fn show(&mut self, sinks: &mut Sinks) {
+        self.each_part(sinks, |_, _| {});
+    }
+
+    /// Shows everything, also a head that is not complete: no more came for a while.
+    pub fn flush(&mut self, sinks: &mut Sinks) {
+        self.each_part(sinks, |decoder, out| decoder.flush(out));
+    }
+
+    /// The object is gone. Bytes up to the final positions (received, sent) that did not arrive are lost.
+    pub fn finish(&mut self, finals: Option<(u64, u64)>, sinks: &mut Sinks) -> u64 {
+        let mut lost = [0; 2];
+        if let Some((received, sent)) = finals {
+            for (direction, end) in [(Direction::Received, received), (Direction::Sent, sent)] {
+                lost[direction as usize] = end.saturating_sub(self.expected[direction as usize]);
+            }
+        }
+        self.each_part(sinks, |decoder, out| {
+            for direction in Direction::BOTH {
+                decoder.gap(direction, lost[direction as usize], out);
+            }
+            decoder.finish(out);
+        });
+        lost.iter().sum()
+    }
+
+    fn each_part(
+        &mut self,
+        sinks: &mut Sinks,
+        run: impl FnOnce(&mut decode::Connection, &mut dyn FnMut(Direction, decode::Part<'_>)),
+    ) {
+        let Self { process, connection, decoder, assemblies, last, .. } = self;
+        let context = Context { process, connection, time: last.0, tid: last.1 };
+        run(decoder, &mut |direction, part| {
+            assemblies[direction as usize].accept(&context, direction, part, sinks);
+        });
+        for direction in Direction::BOTH {
+            assemblies[direction as usize].show(&context, direction, false, "", sinks);
+        }
+    }
+}
+
+fn endpoints(peer: &Peer) -> (Endpoint, Endpoint) {
+    let inet = |address: &[u8; 16], port| {
+        let ip = if peer.family == AF_INET {
+            IpAddr::from(Ipv4Addr::new(address[0], address[1], address[2], address[3]))
+        } else {
+            Ipv6Addr::from(*address).to_canonical()
+        };
+        Endpoint::Inet(SocketAddr::new(ip, port))
+    };
+    match peer.family {
+        AF_INET | AF_INET6 => (inet(&peer.local, peer.local_port), inet(&peer.remote, peer.remote_port)),
+        AF_UNIX => {
+            let name = unix_name(&peer.path);
+            (Endpoint::Unix(name.clone()), Endpoint::Unix(name))
+        }
+        _ => Default::default(),
+    }
+}
+
+/// A path ends at its NUL; an abstract name begins with one, shown as `@`.
+fn unix_name(path: &[u8]) -> String {
+    match path {
+        [0, name @ ..] => format!("@{}", String::from_utf8_lossy(name)),
+        path => String::from_utf8_lossy(path.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned(),
+    }
+}

@@ -1,0 +1,41 @@
+//! What to hook, one file for each library: facts about a file become hooks.
+
+mod openssl;
+
+use std::fs::File;
+
+use inspect::{Binary, Machine};
+
+use crate::bpf::Hook;
+
+/// What a file is to us.
+pub enum Verdict {
+    /// Nothing that we hook is in it.
+    Nothing,
+    /// Something is, but it can not be hooked; why.
+    Unusable(String),
+    /// Hooks.
+    Hooks(Found),
+}
+
+/// The hooks of a file.
+pub struct Found {
+    /// Where to attach what.
+    pub hooks: Vec<Hook>,
+    /// Library, version and hooked functions, for people.
+    pub description: String,
+    /// Remarks on how it was found.
+    pub notes: Vec<String>,
+}
+
+/// Looks for every library that we know.
+pub fn examine(file: &File) -> Verdict {
+    let binary = match Binary::open(file) {
+        Ok(binary) => binary,
+        Err(error) => return Verdict::Unusable(error.to_string()),
+    };
+    if let Err(error) = binary.check_machine(Machine::host()) {
+        return Verdict::Unusable(error.to_string());
+    }
+    openssl::hooks(&binary)
+}

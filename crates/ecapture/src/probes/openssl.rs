@@ -1,0 +1,55 @@
+//! OpenSSL and its forks.
+
+use inspect::openssl::{OpenSsl, Refusal, resolve};
+use inspect::{Binary, Call, Cost, Purpose, ResultKind};
+
+use super::{Found, Verdict};
+use crate::bpf::{Hook, Moved, Moves, Place};
+
+/// The hooks of a file that has OpenSSL in it.
+pub fn hooks(binary: &Binary<'_>) -> Verdict {
+    match resolve(binary) {
+        Ok(facts) => Verdict::Hooks(Found {
+            hooks: facts.hooks.iter().map(hook).collect(),
+            description: describe(&facts),
+            notes: facts.notes,
+        }),
+        Err(Refusal::NotOpenSsl) => Verdict::Nothing,
+        Err(refusal) => Verdict::Unusable(refusal.to_string()),
+    }
+}
+
+fn hook(fact: &inspect::Hook) -> Hook {
+    let place = match &fact.purpose {
+        Purpose::Read(call) => Place::Call(moves(call, false)),
+        Purpose::Write(call) => Place::Call(moves(call, true)),
+        Purpose::SendFile => Place::Call(Moves { sent: true, object: 1, buffer: 0, result: Moved::File }),
+        Purpose::New => Place::New,
+        Purpose::Free | Purpose::Clear => Place::End,
+        Purpose::SetFd | Purpose::SetBio => Place::Untie,
+    };
+    Hook { place, offset: fact.site.file_offset }
+}
+
+fn moves(call: &Call, sent: bool) -> Moves {
+    let result = match call.result {
+        ResultKind::Count => Moved::Count,
+        ResultKind::Out(argument) => Moved::Out(argument.0),
+    };
+    Moves { sent, object: call.object.0, buffer: call.buffer.0, result }
+}
+
+/// `OpenSSL 3.0.19; ssl_read_internal, ssl_write_internal`; a costly site is marked.
+fn describe(facts: &OpenSsl) -> String {
+    let functions: Vec<String> = facts
+        .hooks
+        .iter()
+        .filter(|hook| matches!(hook.purpose, Purpose::Read(_) | Purpose::Write(_)))
+        .map(|hook| match hook.site.cost {
+            Cost::Stepped => format!("{} (slow site)", hook.function),
+            Cost::Emulated | Cost::Nop5 => hook.function.to_owned(),
+        })
+        .collect();
+    let version = facts.version.as_deref().unwrap_or("OpenSSL, version unknown");
+    format!("{version}; {}", functions.join(", "))
+}

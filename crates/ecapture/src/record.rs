@@ -1,0 +1,134 @@
+//! What sinks receive: a message, or a piece of one, with everything that is known about it.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+pub use decode::Direction;
+
+/// A message of a connection, or a piece of a long one.
+#[derive(Debug)]
+pub struct Record<'a> {
+    /// When the process made the call that began this piece, ns since 1970.
+    pub time: i64,
+    /// Who made the call.
+    pub thread: Thread<'a>,
+    /// Whose connection it is.
+    pub connection: &'a Connection,
+    /// Which way it went.
+    pub direction: Direction,
+    /// What it is.
+    pub kind: Kind<'a>,
+    /// Bytes of the message before this piece.
+    pub offset: u64,
+    /// Whether the message ends here.
+    pub last: bool,
+    /// What is odd about it; empty when nothing is.
+    pub note: &'a str,
+    /// Head and decoded body.
+    pub payload: &'a [u8],
+}
+
+/// A thread of a captured process.
+#[derive(Debug, Clone, Copy)]
+pub struct Thread<'a> {
+    /// Thread id.
+    pub tid: u32,
+    /// The process.
+    pub process: &'a Process,
+}
+
+/// A captured process.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// Command name.
+    pub comm: String,
+}
+
+/// A connection of a TLS object.
+#[derive(Debug, Clone, Default)]
+pub struct Connection {
+    /// Unique within a run.
+    pub id: u64,
+    /// Descriptor of the socket.
+    pub fd: Option<i32>,
+    /// Our end.
+    pub local: Endpoint,
+    /// The other end.
+    pub remote: Endpoint,
+}
+
+/// One end of a connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Not seen: a program that moves the TLS bytes itself, or calls served from memory.
+    #[default]
+    Unknown,
+    /// An internet address.
+    Inet(SocketAddr),
+    /// A Unix socket with its name, if it has one.
+    Unix(String),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("unknown"),
+            Self::Inet(address) => address.fmt(f),
+            Self::Unix(name) => write!(f, "unix:{name}"),
+        }
+    }
+}
+
+/// What a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind<'a> {
+    /// A message of a known protocol, in words such as `HTTP/1.1 request`.
+    Message(&'a str),
+    /// Bytes of no known protocol.
+    Data,
+    /// So many bytes are missing here.
+    Gap(u64),
+    /// So many bytes were sent from a file by the kernel: `SSL_sendfile`.
+    File(u64),
+}
+
+impl fmt::Display for Kind<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Message(name) => name,
+            Self::Data => "data",
+            Self::Gap(_) => "gap",
+            Self::File(_) => "sendfile",
+        })
+    }
+}
+
+impl Record<'_> {
+    /// Where it came from: the end that sent it.
+    pub fn source(&self) -> &Endpoint {
+        match self.direction {
+            Direction::Sent => &self.connection.local,
+            Direction::Received => &self.connection.remote,
+        }
+    }
+
+    /// Where it went.
+    pub fn destination(&self) -> &Endpoint {
+        match self.direction {
+            Direction::Sent => &self.connection.remote,
+            Direction::Received => &self.connection.local,
+        }
+    }
+}
+
+/// `sent` or `received`.
+pub fn direction_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Sent => "sent",
+        Direction::Received => "received",
+    }
+}

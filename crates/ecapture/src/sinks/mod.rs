@@ -1,0 +1,77 @@
+//! Where records go: one file for each format. A sink reads records and knows nothing else.
+
+mod escape;
+mod hexdump;
+mod json;
+mod output;
+mod text;
+
+use std::io;
+
+use crate::record::Record;
+pub use json::Json;
+pub use output::Output;
+pub use text::{Style, Text};
+
+/// A destination of records.
+pub trait Sink: Send {
+    /// Takes one record.
+    fn write(&mut self, record: &Record<'_>) -> io::Result<()>;
+
+    /// Makes what was written visible.
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// Name for messages.
+    fn name(&self) -> &str;
+}
+
+/// Every sink of a run. The first that fails ends the run.
+pub struct Sinks {
+    sinks: Vec<Box<dyn Sink>>,
+    failure: Option<Failure>,
+    on_failure: Box<dyn Fn() + Send>,
+}
+
+/// Why a sink could take no more.
+#[derive(Debug)]
+pub struct Failure {
+    /// Name of the sink.
+    pub sink: String,
+    /// What went wrong.
+    pub error: io::Error,
+}
+
+impl Sinks {
+    /// `on_failure` is called once, when a sink fails for the first time.
+    pub fn new(sinks: Vec<Box<dyn Sink>>, on_failure: impl Fn() + Send + 'static) -> Self {
+        Self { sinks, failure: None, on_failure: Box::new(on_failure) }
+    }
+
+    /// Gives a record to every sink.
+    pub fn write(&mut self, record: &Record<'_>) {
+        self.each(|sink| sink.write(record));
+    }
+
+    /// Makes everything that was written visible.
+    pub fn flush(&mut self) {
+        self.each(|sink| sink.flush());
+    }
+
+    /// Why a sink failed, if one did.
+    pub fn into_failure(self) -> Option<Failure> {
+        self.failure
+    }
+
+    fn each(&mut self, mut run: impl FnMut(&mut dyn Sink) -> io::Result<()>) {
+        if self.failure.is_some() {
+            return;
+        }
+        for sink in &mut self.sinks {
+            if let Err(error) = run(sink.as_mut()) {
+                self.failure = Some(Failure { sink: sink.name().to_owned(), error });
+                (self.on_failure)();
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Standard output or a file, buffered.
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::path::Path;
+
+/// Bytes that are gathered for one system call.
+const BUFFER: usize = 256 << 10;
+
+/// An open destination with its name.
+pub struct Output {
+    name: String,
+    writer: BufWriter<Target>,
+}
+
+enum Target {
+    Stdout(Stdout),
+    File(File),
+}
+
+impl Output {
+    /// Standard output.
+    pub fn stdout() -> Self {
+        Self::new("standard output".to_owned(), Target::Stdout(io::stdout()))
+    }
+
+    /// A file that is made new. It may hold secrets: only its owner can read it.
+    ///
+    /// # Errors
+    /// The file can not be opened for writing.
+    pub fn file(path: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        Ok(Self::new(path.display().to_string(), Target::File(file)))
+    }
+
+    fn new(name: String, target: Target) -> Self {
+        Self { name, writer: BufWriter::with_capacity(BUFFER, target) }
+    }
+
+    /// Name for messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether a person looks at it.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self.writer.get_ref(), Target::Stdout(stdout) if stdout.is_terminal())
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            // Past the line buffer of `Stdout`, which would cut our blocks at line ends.
+            Self::Stdout(_) => rustix::io::write(io::stdout(), bytes).map_err(Into::into),
+            Self::File(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,9 @@
+//! Which files to hook: those that processes run code from, now and later.
+
+mod discovery;
+mod procfs;
+mod watch;
+
+pub use discovery::Discovery;
+pub use procfs::exists;
+pub use watch::{Change, Watch};

@@ -1,0 +1,124 @@
+//! Sees programs start, load libraries and end, while it happens: kernel side-band records of perf events,
+//! one buffer for each CPU.
+
+use std::fs;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use anyhow::{Context, Result};
+use perf_event::data::Record;
+use perf_event::events::Software;
+use perf_event::{Builder, Sampler};
+
+use super::procfs::{FileId, Mapping};
+
+/// Bytes of each CPU's buffer; a record has about 100.
+const BUFFER: usize = 256 << 10;
+
+/// `PERF_RECORD_MISC_COMM_EXEC` of `linux/perf_event.h`: the name changed because of exec.
+const MISC_COMM_EXEC: u16 = 1 << 13;
+
+/// What a process did.
+#[derive(Debug)]
+pub enum Change {
+    /// It maps code of a file.
+    Code {
+        /// Its id.
+        pid: u32,
+        /// What it maps.
+        mapping: Mapping,
+    },
+    /// It ended, or became another program; its TLS objects are gone.
+    Over {
+        /// Its id.
+        pid: u32,
+    },
+    /// The kernel could not keep up: changes were lost.
+    Missed,
+}
+
+/// The side-band buffers.
+pub struct Watch {
+    buffers: Vec<Sampler>,
+}
+
+impl Watch {
+    /// Starts watching every process.
+    ///
+    /// # Errors
+    /// The kernel refused: capability `CAP_PERFMON`, or no perf events.
+    pub fn start() -> Result<Self> {
+        let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_else(|_| "0".into());
+        let buffers = cpus(&online).map(buffer).collect::<Result<_>>().context("watch for new programs")?;
+        Ok(Self { buffers })
+    }
+
+    /// Descriptors that become readable when there are changes.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.buffers.iter().map(|buffer| {
+            // SAFETY: the sampler owns the descriptor and outlives the borrow.
+            unsafe { BorrowedFd::borrow_raw(buffer.as_raw_fd()) }
+        })
+    }
+
+    /// Hands out what happened since the last time.
+    pub fn changes(&mut self, mut each: impl FnMut(Change)) {
+        for buffer in &mut self.buffers {
+            while let Some(record) = buffer.next_record() {
+                let is_exec = record.misc() & MISC_COMM_EXEC != 0;
+                match record.parse_record() {
+                    Ok(record) => change(record, is_exec).into_iter().for_each(&mut each),
+                    Err(_) => each(Change::Missed),
+                }
+            }
+        }
+    }
+}
+
+fn change(record: Record<'_>, is_exec: bool) -> Option<Change> {
+    match record {
+        Record::Mmap2(mmap) => Some(Change::Code {
+            pid: mmap.pid,
+            mapping: Mapping {
+                file: FileId { device: (mmap.maj()?, mmap.min()?), inode: mmap.ino().filter(|inode| *inode != 0)? },
+                start: mmap.addr,
+                end: mmap.addr + mmap.len,
+                path: mmap.filename_os().into(),
+            },
+        }),
+        Record::Exit(exit) if exit.pid == exit.tid => Some(Change::Over { pid: exit.pid }),
+        Record::Comm(comm) if is_exec => Some(Change::Over { pid: comm.pid }),
+        Record::Lost(_) => Some(Change::Missed),
+        _ => None,
+    }
+}
+
+fn buffer(cpu: usize) -> Result<Sampler> {
+    let counter = Builder::new(Software::DUMMY)
+        .any_pid()
+        .one_cpu(cpu)
+        .mmap(true)
+        .mmap2(true)
+        .task(true)
+        .comm(true)
+        .comm_exec(true)
+        .wakeup_watermark(1)
+        .enabled(true)
+        .build()?;
+    Ok(counter.sampled(BUFFER)?)
+}
+
+/// `0-3,8` and the like.
+fn cpus(list: &str) -> impl Iterator<Item = usize> {
+    list.trim().split(',').flat_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        first.parse().unwrap_or(0)..=last.parse().unwrap_or(0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn cpu_lists() {
+        assert_eq!(super::cpus("0-2,8,10-11\n").collect::<Vec<_>>(), [0, 1, 2, 8, 10, 11]);
+    }
+}

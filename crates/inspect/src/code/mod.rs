@@ -1,0 +1,190 @@
+//! Machine code reduced to what the analyses ask: where control goes, which register holds what.
+
+pub(crate) mod arm64;
+pub(crate) mod flow;
+mod state;
+pub(crate) mod x86;
+
+use crate::binary::{Binary, Machine};
+use crate::relocation::own_function_behind;
+
+/// A general-purpose register by its number in the instruction encoding.
+pub(crate) type Reg = u8;
+
+/// A set of registers, one bit each.
+pub(crate) type RegSet = u32;
+
+/// Most arguments that are passed in registers by any supported calling convention.
+pub(crate) const MOST_ARGS: usize = 8;
+
+/// How functions of the platform's C compiler pass values.
+pub(crate) struct Abi {
+    /// Registers of the arguments, first to last.
+    pub(crate) args: &'static [Reg],
+    /// The stack pointer.
+    pub(crate) stack: Reg,
+    /// What a called function may change.
+    pub(crate) clobbered: RegSet,
+}
+
+impl Machine {
+    pub(crate) fn abi(self) -> &'static Abi {
+        match self {
+            Self::X86_64 => &x86::ABI,
+            Self::Aarch64 => &arm64::ABI,
+        }
+    }
+}
+
+/// One instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Insn {
+    pub(crate) len: u8,
+    pub(crate) flow: Flow,
+    pub(crate) effect: Effect,
+    pub(crate) writes: RegSet,
+}
+
+/// Where control goes after an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    Next,
+    Jump(Target),
+    /// To the address or to the next instruction.
+    Branch(u64),
+    /// Away and back to the next instruction.
+    Call(Target),
+    /// Return, trap, or bytes that are no instruction.
+    Stop,
+}
+
+/// What a jump or call names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Address(u64),
+    /// The address stored at this address (a slot of the global offset table).
+    Slot(u64),
+    /// A register or computed location.
+    Unknown,
+}
+
+/// What an instruction does to a register beyond overwriting it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Other,
+    /// `to` = `from`.
+    Copy {
+        to: Reg,
+        from: Reg,
+    },
+    /// `to` = lower half of `from`, extended.
+    CopyHalf {
+        to: Reg,
+        from: Reg,
+    },
+    /// `to` = `base` + `by`.
+    Offset {
+        to: Reg,
+        base: Reg,
+        by: i64,
+    },
+    /// `to` = `size` bytes at `base` + `at`.
+    Load {
+        to: Reg,
+        base: Reg,
+        at: i64,
+        size: u32,
+    },
+    /// `size` bytes (0: unknown) at `base` + `at` = `from`, or something else if that is `None`.
+    Store {
+        base: Reg,
+        at: i64,
+        size: u32,
+        from: Option<Reg>,
+    },
+    /// x86_64: moves the stack pointer down by 8 and stores there.
+    Push {
+        from: Option<Reg>,
+    },
+    /// x86_64: the reverse.
+    Pop {
+        to: Reg,
+    },
+}
+
+/// A stretch of code read from the file.
+pub(crate) struct Code {
+    pub(crate) start: u64,
+    pub(crate) bytes: Vec<u8>,
+    machine: Machine,
+}
+
+impl Code {
+    /// Up to `most` bytes from `start` on.
+    pub(crate) fn read(binary: &Binary<'_>, start: u64, most: u64) -> Self {
+        Self { start, bytes: binary.code(start, most), machine: binary.machine() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn from_bytes(machine: Machine, start: u64, bytes: &[u8]) -> Self {
+        Self { start, bytes: bytes.to_vec(), machine }
+    }
+
+    pub(crate) fn abi(&self) -> &'static Abi {
+        self.machine.abi()
+    }
+
+    pub(crate) fn contains(&self, address: u64) -> bool {
+        !self.from(address).is_empty()
+    }
+
+    /// Length of the shortest instruction, to get past bytes that are none.
+    fn shortest(&self) -> u64 {
+        match self.machine {
+            Machine::X86_64 => 1,
+            Machine::Aarch64 => 4,
+        }
+    }
+
+    /// The bytes from an address on; empty outside.
+    pub(crate) fn from(&self, address: u64) -> &[u8] {
+        address
+            .checked_sub(self.start)
+            .and_then(|into| self.bytes.get(usize::try_from(into).ok()?..))
+            .unwrap_or_default()
+    }
+
+    /// The instruction at an address inside.
+    pub(crate) fn decode(&self, decoder: &mut Decoder, address: u64) -> Option<Insn> {
+        match self.machine {
+            Machine::X86_64 => decoder.x86.decode(self.from(address), address),
+            Machine::Aarch64 => arm64::decode(self.from(address), address),
+        }
+    }
+}
+
+/// Reusable working memory of the decoders.
+#[derive(Default)]
+pub(crate) struct Decoder {
+    x86: x86::Decoder,
+}
+
+/// The function in this file that a jump or call reaches, also through the file's own linkage table.
+pub(crate) fn reached(binary: &Binary<'_>, target: Target) -> Option<u64> {
+    match target {
+        Target::Unknown => None,
+        Target::Slot(slot) => own_function_behind(binary, slot),
+        Target::Address(address) => {
+            // Longest stub met: 20 bytes (aarch64 with BTI), 16 on x86_64.
+            let code = binary.code(address, 24);
+            let slot = match binary.machine() {
+                Machine::X86_64 => x86::stub_slot(&code, address),
+                Machine::Aarch64 => arm64::stub_slot(&code, address),
+            };
+            match slot {
+                Some(slot) => own_function_behind(binary, slot),
+                None => binary.is_code(address).then_some(address),
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What the registers and the stack frame of a function are known to hold.
+
+use std::collections::BTreeMap;
+
+use super::{Abi, Effect, Flow, Insn, Reg};
+
+/// Most stack slots that are remembered.
+const MOST_SLOTS: usize = 64;
+
+/// What a register or stack slot holds on every path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    /// The function's own argument (counted from 0), unchanged.
+    Arg(u8),
+    /// The lower half of that argument, extended: an `int` made a `size_t`.
+    Half(u8),
+    /// An address in the function's own stack frame: the stack pointer at its start plus this.
+    Frame(i64),
+    Unknown,
+}
+
+impl Value {
+    fn half(self) -> Self {
+        match self {
+            Self::Arg(index) | Self::Half(index) => Self::Half(index),
+            Self::Frame(_) | Self::Unknown => Self::Unknown,
+        }
+    }
+
+    /// What holds for both: the whole argument on one path and its half on another is its half.
+    fn join(self, other: Self) -> Self {
+        if self == other {
+            self
+        } else if self.half() == other.half() {
+            self.half()
+        } else {
+            Self::Unknown
+        }
+    }
+
+    fn plus(self, by: i64) -> Self {
+        match self {
+            Self::Frame(at) => at.checked_add(by).map_or(Self::Unknown, Self::Frame),
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Registers and stack slots at one point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct State {
+    regs: [Value; 32],
+    /// Stored values by position in the frame, with their size.
+    slots: BTreeMap<i64, (u32, Value)>,
+    /// From here upwards others may have got an address into the frame and change it at will.
+    escaped: i64,
+}
+
+impl State {
+    pub(crate) fn at_entry(abi: &Abi) -> Self {
+        let mut state = Self { regs: [Value::Unknown; 32], slots: BTreeMap::new(), escaped: i64::MAX };
+        for (index, &reg) in abi.args.iter().enumerate() {
+            state.set(reg, Value::Arg(index as u8));
+        }
+        state.set(abi.stack, Value::Frame(0));
+        state
+    }
+
+    pub(crate) fn get(&self, reg: Reg) -> Value {
+        self.regs[usize::from(reg) % 32]
+    }
+
+    fn set(&mut self, reg: Reg, value: Value) {
+        self.regs[usize::from(reg) % 32] = value;
+    }
+
+    /// Keeps only what also holds in `other`; whether anything was lost.
+    pub(crate) fn merge(&mut self, other: &Self) -> bool {
+        let before = (self.regs, self.slots.len(), self.escaped);
+        for (own, others) in self.regs.iter_mut().zip(&other.regs) {
+            *own = own.join(*others);
+        }
+        self.slots.retain(|at, slot| other.slots.get(at) == Some(slot));
+        self.escape(other.escaped);
+        before != (self.regs, self.slots.len(), self.escaped)
+    }
+
+    pub(crate) fn apply(&mut self, insn: &Insn, abi: &Abi) {
+        let result = self.memory_and_result(insn.effect, abi);
+        let called = matches!(insn.flow, Flow::Call(_));
+        if called {
+            let passed: Vec<_> = abi.args.iter().map(|&reg| self.get(reg)).collect();
+            passed.into_iter().for_each(|value| self.expose(value));
+        }
+        // A called function gives the stack pointer back as it was.
+        let written = if called { abi.clobbered } else { insn.writes };
+        for (reg, value) in self.regs.iter_mut().enumerate() {
+            if written & (1 << reg) != 0 {
+                *value = Value::Unknown;
+            }
+        }
+        for (to, value) in result.into_iter().flatten() {
+            self.set(to, value);
+        }
+    }
+
+    /// Stores what is to be stored; gives what the registers hold afterwards, the stack pointer last.
+    fn memory_and_result(&mut self, effect: Effect, abi: &Abi) -> [Option<(Reg, Value)>; 2] {
+        let stack = self.get(abi.stack);
+        match effect {
+            Effect::Other => [None, None],
+            Effect::Copy { to, from } => [Some((to, self.get(from))), None],
+            Effect::CopyHalf { to, from } => [Some((to, self.get(from).half())), None],
+            Effect::Offset { to, base, by } => [Some((to, self.get(base).plus(by))), None],
+            Effect::Load { to, base, at, size } => {
+                [Some((to, self.load(self.get(base).plus(at), size))), None]
+            }
+            Effect::Store { base, at, size, from } => {
+                let value = from.map_or(Value::Unknown, |from| self.get(from));
+                self.store(self.get(base).plus(at), size, value);
+                [None, None]
+            }
+            Effect::Push { from } => {
+                let value = from.map_or(Value::Unknown, |from| self.get(from));
+                self.store(stack.plus(-8), 8, value);
+                [None, Some((abi.stack, stack.plus(-8)))]
+            }
+            Effect::Pop { to } => [Some((to, self.load(stack, 8))), Some((abi.stack, stack.plus(8)))],
+        }
+    }
+
+    fn load(&self, place: Value, size: u32) -> Value {
+        let Value::Frame(at) = place else { return Value::Unknown };
+        match (self.slots.get(&at), size) {
+            (Some(&(8, value)), 8) => value,
+            // Half of what was stored is half of the argument: both processors are little-endian.
+            (Some(&(4 | 8, value)), 4) => value.half(),
+            _ => Value::Unknown,
+        }
+    }
+
+    fn store(&mut self, place: Value, size: u32, value: Value) {
+        let Value::Frame(at) = place else {
+            // Somewhere else: the frame is not touched unless its address is given away.
+            self.expose(value);
+            return;
+        };
+        if size == 0 {
+            // Of unknown length.
+            self.slots.split_off(&at.saturating_sub(8));
+            return;
+        }
+        let end = at.saturating_add(i64::from(size));
+        self.slots.retain(|&start, slot| start >= end || start.saturating_add(i64::from(slot.0)) <= at);
+        let kept = if size == 4 { value.half() } else { value };
+        if (size == 4 || size == 8)
+            && end <= self.escaped
+            && self.slots.len() < MOST_SLOTS
+            && kept != Value::Unknown
+        {
+            self.slots.insert(at, (size, kept));
+        }
+    }
+
+    /// An address into the frame leaves the function's own hands.
+    fn expose(&mut self, value: Value) {
+        if let Value::Frame(at) = value {
+            self.escape(at);
+        }
+    }
+
+    fn escape(&mut self, from: i64) {
+        self.escaped = self.escaped.min(from);
+        let escaped = self.escaped;
+        self.slots.retain(|at, slot| at.saturating_add(i64::from(slot.0)) <= escaped);
+    }
+}

@@ -1,0 +1,122 @@
+//! What to hook and where its values are: plain data, the same for every library.
+
+use crate::SymbolTable;
+
+/// One function to probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Its name in the library's source.
+    pub function: &'static str,
+    /// What it does for us.
+    pub purpose: Purpose,
+    /// The instruction to probe.
+    pub site: Site,
+    /// Why we believe that this is the function.
+    pub evidence: Evidence,
+}
+
+/// What a function tells when it is called, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Gives decrypted bytes to the program; they are in the buffer when it returns.
+    Read(Call),
+    /// Takes the program's bytes to encrypt; how many were taken is known when it returns.
+    Write(Call),
+    /// Sends a file: `(object, fd, offset, size, flags)`, returns the bytes sent or less than 0. The bytes are never in memory.
+    SendFile,
+    /// Makes a connection object: the return value.
+    New,
+    /// Frees the connection object, argument 1.
+    Free,
+    /// Resets the connection object, argument 1, for another connection.
+    Clear,
+    /// Ties the connection object, argument 1, to a socket, argument 2.
+    SetFd,
+    /// Ties the connection object, argument 1, to its transports: arguments 2 (reading) and 3 (writing).
+    SetBio,
+}
+
+/// An argument of a function, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arg(pub u8);
+
+/// Where a plaintext call has its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The connection object.
+    pub object: Arg,
+    /// Address of the bytes.
+    pub buffer: Arg,
+    /// How many bytes the program has, or has room for.
+    pub length: Arg,
+    /// How many were moved.
+    pub result: ResultKind,
+}
+
+/// How a plaintext call says how many bytes it moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResultKind {
+    /// It returns the number as an `int`; 0 or less means none.
+    Count,
+    /// It returns an `int` greater than 0, and the `size_t` to which this argument points is the number.
+    Out(Arg),
+}
+
+/// The instruction under a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Virtual address of the function's first byte.
+    pub address: u64,
+    /// Position in the file of the probed instruction.
+    pub file_offset: u64,
+    /// Bytes from the function's first byte to the probed instruction. All arguments and the return
+    /// address are still in place there, so entry and return probes may both use it.
+    pub skip: u32,
+    /// What the kernel does for the instruction each time.
+    pub cost: Cost,
+}
+
+/// How the kernel gets past a probed instruction. Times: x86_64, Linux 6.18.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// Emulated: 0.55 µs.
+    Emulated,
+    /// Single-stepped in a copy: 19 µs.
+    Stepped,
+    /// A 5-byte nop, which newer kernels turn into a call: 0.26 µs; older ones step it.
+    Nop5,
+}
+
+/// Why an address is believed to be a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// A symbol says so.
+    Symbol(SymbolTable),
+    /// Functions that are known by symbols all pass their arguments on to it.
+    SharedCallee {
+        /// Those functions.
+        callers: Vec<&'static str>,
+        /// Whether a symbol also says so.
+        named: bool,
+    },
+}
+
+impl Purpose {
+    /// The arguments that are read when the function is entered.
+    pub(crate) fn arguments(&self) -> Vec<Arg> {
+        match self {
+            Self::Read(call) | Self::Write(call) => {
+                let mut args = vec![call.object, call.buffer, call.length];
+                if let ResultKind::Out(out) = call.result {
+                    args.push(out);
+                }
+                args
+            }
+            Self::SendFile => (1..=5).map(Arg).collect(),
+            Self::New => Vec::new(),
+            Self::Free | Self::Clear => vec![Arg(1)],
+            Self::SetFd => vec![Arg(1), Arg(2)],
+            Self::SetBio => vec![Arg(1), Arg(2), Arg(3)],
+        }
+    }
+}

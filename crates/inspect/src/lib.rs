@@ -1,0 +1,25 @@
+//! What a file is: functions, probe sites and the evidence for them, read from its bytes.
+//!
+//! [`Binary`] is the file; [`openssl::resolve`] turns it into [`Hook`]s. Nothing here attaches, maps or
+//! runs anything. Files are hostile: every read is a `pread` with a bound, every loop has an end, and two
+//! equally good answers mean that none is given.
+#![forbid(unsafe_code)]
+
+mod binary;
+mod code;
+mod error;
+mod header;
+mod hook;
+/// OpenSSL and its forks.
+pub mod openssl;
+mod read;
+mod relocation;
+mod site;
+mod symbols;
+mod version;
+
+pub use binary::{Binary, Kind, Machine};
+pub use error::ElfError;
+pub use hook::{Arg, Call, Cost, Evidence, Hook, Purpose, ResultKind, Site};
+pub use read::ReadAt;
+pub use symbols::{Symbol, SymbolTable, Symbols};

@@ -1,0 +1,190 @@
+//! OpenSSL and its forks: where their plaintext goes through.
+//!
+//! The public functions are wrappers. In OpenSSL 1.1.1 and later all of them call one internal function
+//! per direction, which is one hook instead of four and starts with a cheap instruction. It is used only
+//! where the code shows what it is; else the public functions are hooked.
+
+mod internal;
+mod known;
+
+use std::fmt;
+
+use crate::binary::Binary;
+use crate::code::Decoder;
+use crate::error::ElfError;
+use crate::hook::{Evidence, Hook};
+use crate::symbols::Symbols;
+use crate::{site, version};
+use internal::{Family, Shared};
+use known::{Direction, PUBLIC, Public};
+
+/// What was found in a file that contains OpenSSL or a fork.
+#[derive(Clone, Debug)]
+pub struct OpenSsl {
+    /// The library's version text; `None` if it is not in this file (it often lives in libcrypto) or if
+    /// there are several.
+    pub version: Option<String>,
+    /// Which of the family it is.
+    pub flavour: Flavour,
+    /// What to probe. Public functions may call one another: of nested calls the outermost counts.
+    pub hooks: Vec<Hook>,
+    /// What was refused or replaced, and why.
+    pub notes: Vec<String>,
+}
+
+/// The members of the family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// openssl.org.
+    OpenSsl,
+    /// Google's.
+    BoringSsl,
+    /// OpenBSD's.
+    LibreSsl,
+    /// Nothing in the file tells.
+    Unknown,
+}
+
+impl fmt::Display for Flavour {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::OpenSsl => "OpenSSL",
+            Self::BoringSsl => "BoringSSL",
+            Self::LibreSsl => "LibreSSL",
+            Self::Unknown => "OpenSSL or a fork",
+        })
+    }
+}
+
+/// Why a file gets no hooks.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// It defines none of the plaintext functions by symbol.
+    #[error("no OpenSSL function in the symbol tables")]
+    NotOpenSsl,
+    /// It defines some, but none that can be trusted.
+    #[error("OpenSSL functions that cannot be told apart: {}", .0.join("; "))]
+    Unclear(Vec<String>),
+    /// It cannot be read.
+    #[error(transparent)]
+    Elf(#[from] ElfError),
+}
+
+/// Whether it is worth calling [`resolve`]: cheap, and only a `false` is certain.
+pub fn may_be(binary: &Binary<'_>) -> Result<bool, ElfError> {
+    binary.may_have(&known::plaintext_names())
+}
+
+/// The plaintext hooks of a file, by its symbols.
+pub fn resolve(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
+    if !may_be(binary)? {
+        return Err(Refusal::NotOpenSsl);
+    }
+    let symbols = binary.symbols(&known::all_names())?;
+    let mut finder =
+        Finder { binary, symbols: &symbols, decoder: Decoder::default(), notes: vec![], missing: vec![] };
+    let hooks = finder.hooks();
+    let Finder { mut notes, missing, .. } = finder;
+    if !hooks.iter().any(|hook| known::moves_plaintext(&hook.purpose)) {
+        return Err(if notes.is_empty() { Refusal::NotOpenSsl } else { Refusal::Unclear(notes) });
+    }
+    notes.extend(missing.iter().map(|direction| format!("no function that {direction}s is defined here")));
+    let texts = version::texts(binary);
+    let flavour = flavour(&texts, &symbols);
+    let version = <[String; 1]>::try_from(texts).ok().map(|[text]| text);
+    Ok(OpenSsl { version, flavour, hooks, notes })
+}
+
+/// By version text, else by a function that only one of them has.
+fn flavour(texts: &[String], symbols: &Symbols) -> Flavour {
+    match texts {
+        [text] if text.contains("BoringSSL") => Flavour::BoringSsl,
+        [text] if text.starts_with("LibreSSL") => Flavour::LibreSsl,
+        [text] if text.starts_with("OpenSSL") => Flavour::OpenSsl,
+        _ => known::MARKS
+            .iter()
+            .find(|(name, _)| symbols.get(name).is_some())
+            .map_or(Flavour::Unknown, |&(_, flavour)| flavour),
+    }
+}
+
+struct Finder<'b, 'f> {
+    binary: &'b Binary<'f>,
+    symbols: &'b Symbols,
+    decoder: Decoder,
+    notes: Vec<String>,
+    missing: Vec<Direction>,
+}
+
+impl Finder<'_, '_> {
+    fn hooks(&mut self) -> Vec<Hook> {
+        for (name, [one, other]) in self.symbols.ambiguous() {
+            self.notes.push(format!("{name}: two functions of that name, at {one:#x} and {other:#x}"));
+        }
+        let mut hooks = Vec::new();
+        for direction in [Direction::Read, Direction::Write] {
+            hooks.extend(self.plaintext(direction));
+        }
+        let rest = PUBLIC.iter().filter(|public| public.direction.is_none());
+        hooks.extend(rest.filter_map(|public| self.public(public)));
+        self.drop_shared_addresses(hooks)
+    }
+
+    /// The internal function of a direction and what does not go through it; else the public functions.
+    fn plaintext(&mut self, direction: Direction) -> Vec<Hook> {
+        let forms = || PUBLIC.iter().filter(move |public| public.direction == Some(direction));
+        if !forms().any(|public| self.symbols.get(public.name).is_some()) {
+            self.missing.push(direction);
+            return Vec::new();
+        }
+        let family = Family::new(self.binary, self.symbols, &mut self.decoder, direction);
+        match family.shared(&mut self.decoder) {
+            Ok(shared) => {
+                let uncovered = family.uncovered(&shared);
+                let mut hooks: Vec<_> = self.internal(direction, shared).into_iter().collect();
+                for public in forms().filter(|public| uncovered.contains(&public.name)) {
+                    self.notes.push(format!("{}: does not call the others, hooked by itself", public.name));
+                    hooks.extend(self.public(public));
+                }
+                hooks
+            }
+            Err(why) => {
+                self.notes.push(format!("{}: {why}; using the public functions", direction.internal()));
+                forms().filter_map(|public| self.public(public)).collect()
+            }
+        }
+    }
+
+    fn internal(&mut self, direction: Direction, shared: Shared) -> Option<Hook> {
+        let purpose = direction.internal_purpose(shared.out);
+        let function = (shared.address, shared.size);
+        let site = site::choose(self.binary, &mut self.decoder, function, &purpose.arguments())?;
+        let evidence = Evidence::SharedCallee { callers: shared.callers, named: shared.named };
+        Some(Hook { function: direction.internal(), purpose, site, evidence })
+    }
+
+    fn public(&mut self, public: &Public) -> Option<Hook> {
+        let symbol = *self.symbols.get(public.name)?;
+        let function = (symbol.address, symbol.size);
+        let site = site::choose(self.binary, &mut self.decoder, function, &public.purpose.arguments())?;
+        let evidence = Evidence::Symbol(symbol.table);
+        Some(Hook { function: public.name, purpose: public.purpose, site, evidence })
+    }
+
+    /// Linkers may fold functions of equal code into one; a hook there would see the calls of both.
+    fn drop_shared_addresses(&mut self, hooks: Vec<Hook>) -> Vec<Hook> {
+        let (symbols, notes) = (self.symbols, &mut self.notes);
+        let mut kept: Vec<Hook> = Vec::new();
+        for hook in hooks {
+            let twin = symbols.iter().find(|other| {
+                other.address == hook.site.address && known::differs(other.name, &hook.purpose)
+            });
+            match twin {
+                Some(twin) => notes.push(format!("{}: same code as {}", hook.function, twin.name)),
+                None if kept.iter().any(|other| other.site.address == hook.site.address) => {}
+                None => kept.push(hook),
+            }
+        }
+        kept
+    }
+}

@@ -1,0 +1,61 @@
+//! Which function a call through the procedure linkage table reaches.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use object::LittleEndian;
+use object::elf::{self, Rela64, Sym64};
+
+use crate::binary::Binary;
+use crate::header::{LE, records, table};
+use crate::read::Range;
+
+/// Most slots that are remembered; the largest program met has 30,000.
+const MOST: usize = 1 << 20;
+
+/// From the address of a slot that the loader fills to the dynamic symbol that it is filled with.
+pub(crate) struct SlotIndex(HashMap<u64, u32>);
+
+impl SlotIndex {
+    /// Relocations by symbol, from the tables that the loader itself would use. What cannot be read is
+    /// absent: a call through an unknown slot counts as a call to somewhere else.
+    pub(crate) fn read(binary: &Binary<'_>) -> Self {
+        let mut index = Self(HashMap::new());
+        for (start, size) in [(elf::DT_JMPREL, elf::DT_PLTRELSZ), (elf::DT_RELA, elf::DT_RELASZ)] {
+            let found = binary.dynamic_value(start).zip(binary.dynamic_value(size));
+            if let Some((address, len)) = found
+                && let Some(offset) = binary.file_offset(address)
+            {
+                index.add(binary, Range { offset, len: len.min(binary.source.len.saturating_sub(offset)) });
+            }
+        }
+        index
+    }
+
+    fn add(&mut self, binary: &Binary<'_>, range: Range) {
+        // A read error ends the walk early; what is missing is then unknown, never wrong.
+        let _ = binary.source.walk(range, 0, "relocations", |_, piece| {
+            for entry in records::<Rela64<LittleEndian>>(piece).unwrap_or_default() {
+                let symbol = (entry.r_info.get(LE) >> 32) as u32;
+                if symbol != 0 {
+                    self.0.insert(entry.r_offset.get(LE), symbol);
+                }
+            }
+            if self.0.len() < MOST { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+    }
+}
+
+/// The library's own definition behind a slot; `None` for an import. Another library could interpose
+/// its own, but then the call leaves this file and no probe in this file is wrong.
+pub(crate) fn own_function_behind(binary: &Binary<'_>, slot: u64) -> Option<u64> {
+    let index = *binary.slots().0.get(&slot)?;
+    let symbols = binary.dynamic_value(elf::DT_SYMTAB)?;
+    let size = size_of::<Sym64<LittleEndian>>() as u64;
+    let address = symbols.checked_add(u64::from(index) * size)?;
+    let offset = binary.file_offset(address)?;
+    let symbol: Sym64<LittleEndian> = table(&binary.source, offset, 1, "a symbol").ok()?.pop()?;
+    let defined = symbol.st_shndx.get(LE) != elf::SHN_UNDEF && symbol.st_type() == elf::STT_FUNC;
+    let value = symbol.st_value.get(LE);
+    (defined && binary.is_code(value)).then_some(value)
+}

@@ -1,0 +1,73 @@
+//! The version text that a TLS library carries in its constants.
+
+use std::ops::ControlFlow;
+
+use memchr::memmem;
+use object::elf;
+
+use crate::binary::Binary;
+use crate::header::LE;
+use crate::read::Range;
+
+/// Longest version text; `OpenSSL 1.0.2k-fips  26 Jan 2017` has 32 bytes.
+const LONGEST: usize = 64;
+/// Most bytes of constants that are searched in one file.
+const MOST: u64 = 256 << 20;
+/// Most different texts before the file is given up as a list of versions.
+const MOST_TEXTS: usize = 8;
+
+/// All different texts such as `OpenSSL 3.0.19 27 Jan 2026` or `LibreSSL 3.8.2` in the constants.
+pub(crate) fn texts(binary: &Binary<'_>) -> Vec<String> {
+    let finder = memmem::Finder::new(b"SSL ");
+    let mut texts = Vec::new();
+    let mut left = MOST;
+    for range in constants(binary) {
+        let range = Range { len: range.len.min(left), ..range };
+        left -= range.len;
+        // Constants that cannot be read only cost the version.
+        let _ = binary.source.walk(range, LONGEST as u64, "constants", |_, piece| {
+            for text in finder.find_iter(piece).filter_map(|hit| text_around(piece, hit)) {
+                if !texts.contains(&text) {
+                    texts.push(text);
+                }
+            }
+            if texts.len() < MOST_TEXTS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+    }
+    texts
+}
+
+/// Read-only data: by section where there are sections, else all that is loaded and cannot be written.
+fn constants(binary: &Binary<'_>) -> Vec<Range> {
+    let headers = &binary.headers;
+    let by_section: Vec<_> = headers
+        .sections
+        .iter()
+        .filter(|section| {
+            let flags = section.sh_flags.get(LE).0;
+            section.sh_type.get(LE) == elf::SHT_PROGBITS
+                && flags & elf::SHF_ALLOC.0 != 0
+                && flags & (elf::SHF_WRITE.0 | elf::SHF_EXECINSTR.0) == 0
+        })
+        .map(|section| Range { offset: section.sh_offset.get(LE), len: section.sh_size.get(LE) })
+        .collect();
+    if !by_section.is_empty() {
+        return by_section;
+    }
+    headers.loads.iter().filter(|load| !load.writable).map(|load| load.file).collect()
+}
+
+/// The whole text if `SSL ` at `hit` is the middle of a product name with a version number: a C string
+/// that starts there and ends soon.
+fn text_around(piece: &[u8], hit: usize) -> Option<String> {
+    let name = [b"Open".as_slice(), b"Libre"].into_iter().find(|name| piece[..hit].ends_with(name))?;
+    let start = hit - name.len();
+    let starts = start == 0 || piece[start - 1] == 0;
+    let window = &piece[start..piece.len().min(start + LONGEST)];
+    let text = &window[..memchr::memchr(0, window)?];
+    let version = &text[name.len() + 4..];
+    let numbered =
+        matches!(version, [major, b'.', minor, ..] if major.is_ascii_digit() && minor.is_ascii_digit());
+    let printable = text.iter().all(|byte| (b' '..=b'~').contains(byte));
+    (starts && numbered && printable).then(|| String::from_utf8_lossy(text).into_owned())
+}

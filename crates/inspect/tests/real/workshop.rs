@@ -1,0 +1,60 @@
+//! Files built for the tests. Needs gcc, binutils and, for the static program, libssl-dev (`libssl.a`).
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use inspect::openssl::{OpenSsl, Refusal, resolve};
+use inspect::{Binary, Hook};
+
+/// A directory that goes away, with whatever is built in it.
+pub struct Workshop(tempfile::TempDir);
+
+impl Workshop {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// Compiles a source from tests/fakes (or the C text itself) with these options.
+    pub fn gcc(&self, source: &str, options: &str) -> PathBuf {
+        let output = self.0.path().join(format!("out{}", self.0.path().read_dir().unwrap().count()));
+        let mut path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fakes").join(source);
+        if source.contains('\n') {
+            path = output.with_extension("c");
+            std::fs::write(&path, source).unwrap();
+        }
+        let (before, after) = options.split_once(" -- ").unwrap_or((options, ""));
+        let mut command = Command::new("gcc");
+        command.args(before.split_whitespace()).arg(path).args(after.split_whitespace());
+        run(command.arg("-o").arg(&output));
+        output
+    }
+
+    /// A copy without `.symtab`.
+    pub fn stripped(&self, file: &Path) -> PathBuf {
+        let output = file.with_extension("stripped");
+        run(Command::new("strip").arg("-o").arg(&output).arg(file));
+        output
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What is found in a file.
+pub fn found_in(path: impl AsRef<Path>) -> Result<OpenSsl, Refusal> {
+    let file = File::open(path).unwrap();
+    resolve(&Binary::open(&file)?)
+}
+
+/// Names of the functions to be hooked, in order.
+pub fn names(found: &OpenSsl) -> Vec<&'static str> {
+    found.hooks.iter().map(|hook| hook.function).collect()
+}
+
+/// The hook of one function.
+pub fn hook<'o>(found: &'o OpenSsl, name: &str) -> &'o Hook {
+    found.hooks.iter().find(|hook| hook.function == name).unwrap_or_else(|| panic!("{name}: {found:?}"))
+}

@@ -1,0 +1,82 @@
+// client: an HTTPS client in Go. It prints the number of body bytes received.
+//
+//	client [-n connections] [-k requests] [-h1=false] [-sleep ms] [-keylog file] url
+package main
+
+import (
+	"crypto/tls"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"os"
+	"time"
+)
+
+var (
+	connections = flag.Int("n", 1, "connections, one after another")
+	requests    = flag.Int("k", 1, "requests on each connection")
+	http1       = flag.Bool("h1", true, "HTTP/1.1 only")
+	sleep       = flag.Int("sleep", 0, "ms to wait before the first connection")
+	keylog      = flag.String("keylog", "", "append the key log: the truth for tests")
+)
+
+func main() {
+	log.SetFlags(0)
+	flag.Parse()
+	if flag.NArg() != 1 {
+		log.Fatal("usage: client [options] url")
+	}
+	time.Sleep(time.Duration(*sleep) * time.Millisecond)
+	var total int64
+	for range *connections {
+		total += runConnection(flag.Arg(0))
+	}
+	fmt.Println(total)
+}
+
+// runConnection opens a connection of its own and returns the bytes received.
+func runConnection(url string) (total int64) {
+	transport := newTransport()
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	for range *requests {
+		total += get(client, url)
+	}
+	return total
+}
+
+func newTransport() *http.Transport {
+	config := &tls.Config{InsecureSkipVerify: true}
+	if *keylog != "" {
+		file, err := os.OpenFile(*keylog, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+		if err != nil {
+			log.Fatal(err)
+		}
+		config.KeyLogWriter = file
+	}
+	transport := &http.Transport{
+		TLSClientConfig:    config,
+		ForceAttemptHTTP2:  !*http1,
+		DisableCompression: true,
+	}
+	if *http1 {
+		// An empty map, not nil, is what turns HTTP/2 off.
+		transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
+	}
+	return transport
+}
+
+func get(client *http.Client, url string) int64 {
+	response, err := client.Get(url)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer response.Body.Close()
+	n, err := io.Copy(io.Discard, response.Body)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return n
+}
