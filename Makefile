@@ -3,7 +3,7 @@
 SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS   += --no-print-directory
-export PATH := $(PATH):$(HOME)/.cargo/bin:$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ecapture-tools/bin
+export PATH := $(HOME)/.cargo/bin:$(PATH):$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ecapture-tools/bin
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
@@ -51,7 +51,7 @@ demo: ## build, then watch an HTTPS request on this machine in plaintext
 
 # ---- tests
 
-test: test-deps ## all checks and tests, and a run on Linux 5.10 and 6.1 (about 15 minutes on two cores)
+test: test-deps ## all checks and tests, and a run on Linux 5.10 and 6.1
 	@$(MAKE) lint
 	@$(STEP) "unit and property tests" cargo test --workspace --locked --quiet $(ROOTLESS)
 	@$(MAKE) live

@@ -16,16 +16,6 @@ LAB = Path(os.environ.get("BENCH_LAB", f"/tmp/ecapture-bench.{os.getuid()}"))
 OUTPUT = LAB / "output"
 
 
-def find_ecapture():
-    """The ecapture under test: $ECAPTURE, bin/ or target/release/; None if there is none."""
-    if "ECAPTURE" in os.environ:
-        return os.environ["ECAPTURE"]
-    for place in (ROOT / "bin" / "ecapture", ROOT / "target" / "release" / "ecapture"):
-        if place.exists():
-            return str(place)
-    return None
-
-
 def missing_programs(names):
     """Those of the programs that are not installed."""
     return [name for name in names if shutil.which(name) is None]

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 
-from . import elf, extract, paths
+from . import elf, extract, paths, subject
 from .process import Process
 
 DEFAULT_FILE = paths.BENCH / "tools.json"
@@ -40,7 +40,7 @@ class Tool:
         """None, or why this tool cannot run here."""
         program = self.command[0]
         if program == "{ecapture}":
-            if paths.find_ecapture() is None:
+            if subject.find() is None:
                 return "no bin/ecapture and no target/release/ecapture: build it, or set ECAPTURE"
             return None
         program = program.replace("{baseline}", str(paths.BASELINE))
@@ -76,13 +76,14 @@ class ToolRun:
         self.out = paths.OUTPUT / f"{name}.out"
         self.log = paths.OUTPUT / f"{name}.log"
         self._values = {
-            "ecapture": paths.find_ecapture(),
             "baseline": paths.BASELINE,
             "libssl": lab.libssl,
             "lab": paths.LAB,
             "out": self.out,
             **elf.probe_offsets(lab.libssl),
         }
+        if tool.command[0] == "{ecapture}":
+            self._values["ecapture"] = subject.snapshot()
         words = tool.command_everywhere if everywhere else tool.command
         self.command = [self._fill(word) for word in words]
         self.env = {name: self._fill(value) for name, value in tool.env.items()}

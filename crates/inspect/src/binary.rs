@@ -12,6 +12,9 @@ use crate::header::{Headers, LE, Segment, table};
 use crate::read::{LARGEST, Range, ReadAt, Source};
 use crate::relocation::SlotIndex;
 
+/// Most note segments that are searched for the build-id; linkers make up to three.
+const MOST_NOTES: usize = 16;
+
 /// The processor that a file is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Machine {
@@ -61,7 +64,8 @@ impl<'f> Binary<'f> {
         let source = Source::new(file)?;
         let headers = Headers::read(&source)?;
         let dynamic = read_dynamic(&source, headers.dynamic)?;
-        let build_id = headers.notes.iter().find_map(|&(range, align)| find_build_id(&source, range, align));
+        let mut notes = headers.notes.iter().take(MOST_NOTES);
+        let build_id = notes.find_map(|&(range, align)| find_build_id(&source, range, align));
         Ok(Self { source, headers, dynamic, build_id, slots: OnceCell::new() })
     }
 

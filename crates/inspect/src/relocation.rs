@@ -13,6 +13,9 @@ use crate::read::Range;
 /// Most slots that are remembered; the largest program met has 30,000.
 const MOST: usize = 1 << 20;
 
+/// Most bytes of one relocation table.
+const LONGEST_TABLE: u64 = 256 << 20;
+
 /// From the address of a slot that the loader fills to the dynamic symbol that it is filled with.
 pub(crate) struct SlotIndex(HashMap<u64, u32>);
 
@@ -26,7 +29,7 @@ impl SlotIndex {
             if let Some((address, len)) = found
                 && let Some(offset) = binary.file_offset(address)
             {
-                index.add(binary, Range { offset, len: len.min(binary.source.len.saturating_sub(offset)) });
+                index.add(binary, Range { offset, len: len.min(LONGEST_TABLE) });
             }
         }
         index

@@ -16,8 +16,10 @@ use crate::read::Range;
 
 /// Longest name that may be asked for.
 const LONGEST_NAME: usize = 128;
-/// Longest string table that is searched; Chromium with all symbols has about 400 MB.
+/// Longest symbol or string table that is searched; Chromium with all symbols has about 400 MB.
 const LONGEST_TABLE: u64 = 512 << 20;
+/// Most symbol tables of one file; linkers make one of each kind.
+const MOST_TABLES: usize = 4;
 /// Most places at which wanted names may stand in one string table.
 const MOST_PLACES: usize = 4096;
 
@@ -113,7 +115,7 @@ impl Binary<'_> {
 
     fn symbol_tables(&self) -> impl Iterator<Item = Table> {
         let sections = &self.headers.sections;
-        sections.iter().filter_map(|section| {
+        let tables = sections.iter().filter_map(|section| {
             let kind = match section.sh_type.get(LE) {
                 elf::SHT_DYNSYM => SymbolTable::Dynamic,
                 elf::SHT_SYMTAB => SymbolTable::Static,
@@ -121,12 +123,13 @@ impl Binary<'_> {
             };
             let strings = sections.get(section.sh_link.get(LE) as usize)?;
             Some(Table { kind, symbols: range(section), strings: range(strings) })
-        })
+        });
+        tables.take(MOST_TABLES)
     }
 }
 
 fn range(section: &SectionHeader64<LittleEndian>) -> Range {
-    Range { offset: section.sh_offset.get(LE), len: section.sh_size.get(LE) }
+    Range { offset: section.sh_offset.get(LE), len: section.sh_size.get(LE).min(LONGEST_TABLE) }
 }
 
 /// A symbol table and its strings.
@@ -146,10 +149,9 @@ impl Table {
     /// Every place of every name, sorted. A name may be the tail of a longer one (linkers merge tails);
     /// whether it stands for a symbol is seen only when a symbol refers to it.
     fn find_names(&self, binary: &Binary<'_>, names: &[&'static str]) -> Result<Vec<Place>, ElfError> {
-        let strings = Range { len: self.strings.len.min(LONGEST_TABLE), ..self.strings };
         let finders: Vec<_> = common_starts(names).into_iter().map(memmem::Finder::new).collect();
         let mut places = Vec::new();
-        binary.source.walk(strings, LONGEST_NAME as u64 + 1, "the symbol names", |at, piece| {
+        binary.source.walk(self.strings, LONGEST_NAME as u64 + 1, "the symbol names", |at, piece| {
             for finder in &finders {
                 for hit in finder.find_iter(piece) {
                     let Some(name) = wanted_name(&piece[hit..], names) else { continue };

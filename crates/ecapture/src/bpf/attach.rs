@@ -64,9 +64,18 @@ pub struct Attachment {
 /// A BPF program at an offset.
 struct Probe {
     program: &'static str,
-    at_return: bool,
+    when: When,
     offset: usize,
     cookie: u64,
+}
+
+/// When a probe runs its program.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    Entry,
+    Return,
+    /// At both, by one probe.
+    Both,
 }
 
 /// The attach cookie of `event.h`.
@@ -85,17 +94,22 @@ fn cookie(moves: &Moves, target: u32) -> u64 {
         | u64::from(target) << 32
 }
 
-fn probes(hook: &Hook, target: u32) -> Vec<Probe> {
+fn probes(hook: &Hook, target: u32, sessions: bool) -> Vec<Probe> {
     let offset = hook.offset as usize;
-    let probe = |program, at_return, cookie| Probe { program, at_return, offset, cookie };
+    let probe = |program, when, cookie| Probe { program, when, offset, cookie };
     match &hook.place {
         Place::Call(moves) => {
             let cookie = cookie(moves, target);
-            vec![probe("call_enter", false, cookie), probe("call_exit", true, cookie)]
+            if sessions {
+                vec![probe("call_session", When::Both, cookie)]
+            } else {
+                // The return first: a call that is entered before its return is probed would leave a frame behind.
+                vec![probe("call_exit", When::Return, cookie), probe("call_enter", When::Entry, cookie)]
+            }
         }
-        Place::New => vec![probe("object_new", true, 0)],
-        Place::End => vec![probe("object_end", false, 0)],
-        Place::Untie => vec![probe("object_untie", false, 0)],
+        Place::New => vec![probe("object_new", When::Return, 0)],
+        Place::End => vec![probe("object_end", When::Entry, 0)],
+        Place::Untie => vec![probe("object_untie", When::Entry, 0)],
     }
 }
 
@@ -106,7 +120,10 @@ impl Programs {
     /// # Errors
     /// The kernel refused a probe; none of the file's probes stays.
     pub fn attach(&mut self, target: u32, path: &Path, hooks: &[Hook]) -> Result<Attachment> {
-        let probes: Vec<Probe> = hooks.iter().flat_map(|hook| probes(hook, target)).collect();
+        let probes: Vec<Probe> = hooks
+            .iter()
+            .flat_map(|hook| probes(hook, target, self.features.uprobe_session))
+            .collect();
         let links = if self.features.uprobe_multi && self.features.cookie {
             self.attach_together(path, &probes)?
         } else {
@@ -118,8 +135,7 @@ impl Programs {
     /// One link for each program: attaching and detaching cost about the same for one probe or twenty.
     fn attach_together(&mut self, path: &Path, probes: &[Probe]) -> Result<Vec<Link>> {
         let object = self.object_for(0)?;
-        // Returns first: a call that is entered before its return is probed would leave a frame behind.
-        ["call_exit", "call_enter", "object_new", "object_end", "object_untie"]
+        ["call_session", "call_exit", "call_enter", "object_new", "object_end", "object_untie"]
             .into_iter()
             .filter_map(|name| {
                 let mine: Vec<&Probe> = probes.iter().filter(|probe| probe.program == name).collect();
@@ -127,7 +143,8 @@ impl Programs {
                 let options = UprobeMultiOpts {
                     offsets: mine.iter().map(|probe| probe.offset).collect(),
                     cookies: mine.iter().map(|probe| probe.cookie).collect(),
-                    retprobe: first.at_return,
+                    retprobe: first.when == When::Return,
+                    session: first.when == When::Both,
                     ..Default::default()
                 };
                 Some(program(object, name).and_then(|program| {
@@ -144,7 +161,7 @@ impl Programs {
             .map(|probe| {
                 let options = UprobeOpts {
                     cookie: if has_cookie { probe.cookie } else { 0 },
-                    retprobe: probe.at_return,
+                    retprobe: probe.when == When::Return,
                     ..Default::default()
                 };
                 program(self.object_for(probe.cookie)?, probe.program)?

@@ -51,25 +51,28 @@ static __always_inline __u64 argument(struct pt_regs *regs, __u32 number)
 	return 0;
 }
 
-SEC("uprobe")
-int call_enter(struct pt_regs *ctx)
+/* Answers 1 when the return of the call does not matter. */
+static __always_inline int enter(struct pt_regs *ctx)
 {
 	__u64 hook = hook_of(ctx);
 	struct thread *thread;
 	struct frame *frame;
 
-	if (!in_scope())
-		return 0;
 	thread = thread_get();
 	if (!thread) {
 		count(COUNT_NO_STATE, 0);
-		return 0;
+		return 1;
 	}
+	if (!in_scope(thread->id >> 32))
+		return 1;
 	frame = frame_push(thread, PT_REGS_SP(ctx));
 	frame->object = argument(ctx, HOOK_OBJECT(hook));
 	frame->buffer = argument(ctx, HOOK_BUFFER(hook));
 	frame->out = argument(ctx, HOOK_OUT(hook));
 	frame->hook = hook;
+	frame->untied = *tied_slot(thread, frame->object) != frame->object;
+	if (frame->untied)
+		await_socket(thread);
 	/* A peer may have its answer out before this call returns; what is received is there at the return. */
 	if (HOOK_SENT(hook))
 		frame->time = bpf_ktime_get_ns();
@@ -93,59 +96,93 @@ static __always_inline __u64 moved(struct pt_regs *ctx, const struct frame *call
 	return bytes;
 }
 
-SEC("uretprobe")
-int call_exit(struct pt_regs *ctx)
+static __always_inline int leave(struct pt_regs *ctx)
 {
 	struct thread *thread = thread_find();
-	struct chunks *chunks;
+	struct data_event head = {};
 	struct stream *stream;
-	struct frame call;
+	struct frame *call;
 	__u64 bytes, id;
 
-	if (!thread || !frame_pop(thread, SP_AT_ENTRY(ctx), &call))
+	if (!thread)
 		return 0;
-	bytes = moved(ctx, &call);
-	if (HOOK_RESULT(call.hook) != RESULT_NONE && !bytes)
+	call = frame_pop(thread, SP_AT_ENTRY(ctx));
+	if (!call)
+		return 0;
+	if (call->untied)
+		await_no_socket();
+	bytes = moved(ctx, call);
+	if (HOOK_RESULT(call->hook) != RESULT_NONE && !bytes)
 		return 0;
 	/* SSL_write_early_data calls SSL_write_ex: the outer call reports the bytes. */
-	if (thread->depth && is_enclosed(thread, &call))
+	if (thread->depth && is_enclosed(thread, call))
 		return 0;
 
-	if (!HOOK_SENT(call.hook))
-		call.time = bpf_ktime_get_ns();
-	id = bpf_get_current_pid_tgid();
-	stream = stream_get(id >> 32, call.object, HOOK_TARGET(call.hook), call.time);
+	if (!HOOK_SENT(call->hook))
+		call->time = bpf_ktime_get_ns();
+	id = thread->id;
+	stream = stream_get(id >> 32, call->object, HOOK_TARGET(call->hook), call->time);
 	if (!stream) {
 		count(COUNT_NO_STATE, bytes);
 		return 0;
 	}
-	if (thread->has_peer && thread->tied != call.object)
-		stream_tie(stream, thread, &call);
+	if (!stream->tied)
+		stream_tie(stream, thread, call);
 	if (!bytes)
 		return 0;
 
-	chunks = &thread->chunks;
-	chunks->head.head.kind = EVENT_DATA;
-	chunks->head.head.tid = (__u32)id;
-	chunks->head.head.stream = stream->id;
-	chunks->head.head.time = call.time;
-	chunks->buffer = call.buffer;
-	chunks->left = bytes;
-	if (HOOK_SENT(call.hook)) {
-		chunks->head.flags = DATA_SENT;
-		chunks->head.position = stream->sent;
+	head.head.kind = EVENT_DATA;
+	head.head.tid = (__u32)id;
+	head.head.stream = stream->id;
+	head.head.time = call->time;
+	head.length = bytes;
+	if (HOOK_SENT(call->hook)) {
+		head.flags = DATA_SENT;
+		head.position = stream->sent;
 		stream->sent += bytes;
 	} else {
-		chunks->head.flags = 0;
-		chunks->head.position = stream->received;
+		head.position = stream->received;
 		stream->received += bytes;
 	}
-	if (HOOK_RESULT(call.hook) == RESULT_FILE)
-		emit_file(chunks);
-	else
-		emit_chunks(chunks);
+	if (HOOK_RESULT(call->hook) == RESULT_FILE) {
+		emit_file(&head);
+	} else if (bytes <= SMALL) {
+		emit_small(&head, call->buffer);
+	} else {
+		thread->chunks.head = head;
+		thread->chunks.buffer = call->buffer;
+		thread->chunks.left = bytes;
+		emit_chunks(&thread->chunks);
+	}
 	return 0;
 }
+
+SEC("uprobe")
+int call_enter(struct pt_regs *ctx)
+{
+	enter(ctx);
+	return 0;
+}
+
+SEC("uretprobe")
+int call_exit(struct pt_regs *ctx)
+{
+	return leave(ctx);
+}
+
+#ifndef ECAPTURE_LEGACY
+/*
+ * Linux >= 6.13: one probe for both ends, cheaper than two. Which end it is
+ * shows in the instruction pointer; the kfunc that tells has changed over time.
+ */
+SEC("uprobe.session")
+int call_session(struct pt_regs *ctx)
+{
+	if (PT_REGS_IP(ctx) == bpf_get_func_ip(ctx))
+		return enter(ctx);
+	return leave(ctx);
+}
+#endif
 
 /* SSL_new returned an object: whatever we knew of one at this address is over. */
 SEC("uretprobe")

@@ -108,7 +108,6 @@ struct settings {
 
 /* Per-CPU counters: each kind has a number of events and, behind it, of bytes. */
 enum counter {
-	COUNT_TAKEN = 0, /* chunks put on the ring */
 	COUNT_RING_FULL = 2, /* chunks that found no room */
 	COUNT_UNREADABLE = 4, /* chunks whose memory could not be read */
 	COUNT_TOO_LONG = 6, /* calls longer than a kernel without bpf_loop can copy */

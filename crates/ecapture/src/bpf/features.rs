@@ -17,6 +17,8 @@ pub struct Features {
     pub cookie: bool,
     /// Many probes by one link (Linux 6.6).
     pub uprobe_multi: bool,
+    /// One probe for the entry and the return of a function (Linux 6.13).
+    pub uprobe_session: bool,
     /// Tracepoints in send and receive of every socket (Linux 6.3).
     pub socket_tracepoints: bool,
     /// The ring buffer (Linux 5.8).
@@ -26,7 +28,8 @@ pub struct Features {
 /// Turns features off by name, comma separated: to run the paths of older kernels on a new one.
 const DISABLE: &str = "ECAPTURE_DISABLE_FEATURES";
 
-const NAMES: [&str; 6] = ["btf", "modern", "cookie", "uprobe_multi", "socket_tracepoints", "ring_buffer"];
+const NAMES: [&str; 7] =
+    ["btf", "modern", "cookie", "uprobe_multi", "uprobe_session", "socket_tracepoints", "ring_buffer"];
 
 impl Features {
     /// Asks the kernel. Needs the capabilities that loading programs needs.
@@ -44,7 +47,8 @@ impl Features {
                 && has_helper(sys::BPF_FUNC_loop)
                 && has_map(sys::BPF_MAP_TYPE_TASK_STORAGE),
             cookie,
-            uprobe_multi: has_uprobe_multi(),
+            uprobe_multi: has_link(libbpf_sys::BPF_TRACE_UPROBE_MULTI),
+            uprobe_session: has_link(libbpf_sys::BPF_TRACE_UPROBE_SESSION),
             socket_tracepoints: memchr::memmem::find(&btf, b"btf_trace_sock_send_length\0").is_some(),
             ring_buffer: has_map(sys::BPF_MAP_TYPE_RINGBUF),
         };
@@ -65,7 +69,8 @@ impl Features {
                 "btf" => self.forget_btf(),
                 "modern" => self.modern = false,
                 "cookie" => (self.cookie, self.modern) = (false, false),
-                "uprobe_multi" => self.uprobe_multi = false,
+                "uprobe_multi" => (self.uprobe_multi, self.uprobe_session) = (false, false),
+                "uprobe_session" => self.uprobe_session = false,
                 "socket_tracepoints" => self.socket_tracepoints = false,
                 "ring_buffer" => self.ring_buffer = false,
                 _ => bail!("{DISABLE}: unknown feature {name:?}; known: {}", NAMES.join(", ")),
@@ -86,8 +91,8 @@ fn has_map(kind: u32) -> bool {
 }
 
 /// A link on `/` can not be made, but a kernel that knows the kind of link says so with EBADF.
-fn has_uprobe_multi() -> bool {
-    let Some(program) = load_empty() else { return false };
+fn has_link(kind: u32) -> bool {
+    let Some(program) = load_empty(kind) else { return false };
     let path = c"/";
     let offset: std::ffi::c_ulong = 0;
     let mut options = libbpf_sys::bpf_link_create_opts {
@@ -99,20 +104,20 @@ fn has_uprobe_multi() -> bool {
     options.__bindgen_anon_1.uprobe_multi.cnt = 1;
     // SAFETY: the options and what they point to outlive the call; no link is made on a directory.
     let result = unsafe {
-        libbpf_sys::bpf_link_create(program.as_raw_fd(), -1, libbpf_sys::BPF_TRACE_UPROBE_MULTI, &raw const options)
+        libbpf_sys::bpf_link_create(program.as_raw_fd(), -1, kind, &raw const options)
     };
     result == -rustix::io::Errno::BADF.raw_os_error()
 }
 
 /// A program that returns 0, for questions about attaching.
-fn load_empty() -> Option<OwnedFd> {
+fn load_empty(attach_type: u32) -> Option<OwnedFd> {
     let instructions = [
         libbpf_sys::bpf_insn { code: 0xb7, ..Default::default() }, // r0 = 0
         libbpf_sys::bpf_insn { code: 0x95, ..Default::default() }, // exit
     ];
     let mut options = libbpf_sys::bpf_prog_load_opts {
         sz: size_of::<libbpf_sys::bpf_prog_load_opts>() as libbpf_sys::size_t,
-        expected_attach_type: libbpf_sys::BPF_TRACE_UPROBE_MULTI,
+        expected_attach_type: attach_type,
         ..Default::default()
     };
     // SAFETY: pointers are valid for the call, and the count is that of the array.

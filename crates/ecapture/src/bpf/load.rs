@@ -158,9 +158,14 @@ fn load_object(
     set_maps(&mut object, &settings, ring_bytes, share)?;
     for mut program in object.progs_mut() {
         let name = program.name().to_string_lossy().into_owned();
-        let is_socket = name.starts_with("socket_");
-        program.set_autoload(!is_socket || socket_programs.contains(&name.as_str()));
-        if features.uprobe_multi && !is_socket {
+        program.set_autoload(match name.as_str() {
+            "call_session" => features.uprobe_session,
+            "call_enter" | "call_exit" => !features.uprobe_session,
+            socket if socket.starts_with("socket_") => socket_programs.contains(&socket),
+            _ => true,
+        });
+        let is_uprobe = name.starts_with("object_") || name == "call_enter" || name == "call_exit";
+        if features.uprobe_multi && is_uprobe {
             program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
         }
     }

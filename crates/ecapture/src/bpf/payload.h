@@ -4,9 +4,39 @@
 #define ECAPTURE_PAYLOAD_H
 
 /*
+ * Short payloads, by way of the stack: copying user memory straight into a
+ * record makes a kernel with CONFIG_HARDENED_USERCOPY look up the record's
+ * vmalloc area, which takes longer than all else here.
+ */
+#define SMALL 128
+
+static __always_inline void emit_small(const struct data_event *head, __u64 buffer)
+{
+	struct {
+		struct data_event head;
+		__u64 payload[SMALL / 8];
+	} *record;
+	__u64 payload[SMALL / 8] = {};
+
+	if (bpf_probe_read_user(payload, clamp_to(head->length, SMALL), (void *)buffer)) {
+		count(COUNT_UNREADABLE, head->length);
+		return;
+	}
+	record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
+	if (!record) {
+		count(COUNT_RING_FULL, head->length);
+		return;
+	}
+	record->head = *head;
+	__builtin_memcpy(record->payload, payload, sizeof(payload));
+	bpf_ringbuf_submit(record, wake_flag());
+}
+
+/*
  * bpf_ringbuf_reserve wants a constant, so records come in a few sizes.
  * The reader goes by `length`; the rest of the record is stale memory.
  */
+/* Answers 0, or the counter of what went wrong. */
 static __always_inline __u32 emit_class(struct chunks *chunks, __u32 length, __u32 class)
 {
 	struct data_event *event = bpf_ringbuf_reserve(&events, sizeof(*event) + class, 0);
@@ -19,7 +49,7 @@ static __always_inline __u32 emit_class(struct chunks *chunks, __u32 length, __u
 		return COUNT_UNREADABLE;
 	}
 	bpf_ringbuf_submit(event, wake_flag());
-	return COUNT_TAKEN;
+	return 0;
 }
 
 static __always_inline __u32 emit_sized(struct chunks *chunks, __u32 length)
@@ -54,7 +84,7 @@ static __always_inline __u32 emit_exact(struct chunks *chunks, __u32 length)
 		return COUNT_UNREADABLE;
 	}
 	bpf_ringbuf_submit_dynptr(&record, wake_flag());
-	return COUNT_TAKEN;
+	return 0;
 }
 
 static __always_inline __u32 emit_chunk(struct chunks *chunks, __u32 length)
@@ -69,9 +99,12 @@ static long emit_next(__u32 index, void *context)
 {
 	struct chunks *chunks = *(struct chunks **)context;
 	__u32 length = clamp_to(chunks->left, CHUNK_MAX);
+	__u32 failed;
 
 	chunks->head.length = length;
-	count(emit_chunk(chunks, length), length);
+	failed = emit_chunk(chunks, length);
+	if (failed)
+		count(failed, length);
 	chunks->head.position += length;
 	chunks->buffer += length;
 	chunks->left -= length;
@@ -99,17 +132,16 @@ static __always_inline void emit_chunks(struct chunks *chunks)
 #endif
 
 /* SSL_sendfile: the bytes went from a file, not through memory we could read. */
-static __always_inline void emit_file(struct chunks *chunks)
+static __always_inline void emit_file(const struct data_event *head)
 {
 	struct data_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 
 	if (!event) {
-		count(COUNT_RING_FULL, chunks->left);
+		count(COUNT_RING_FULL, head->length);
 		return;
 	}
-	*event = chunks->head;
+	*event = *head;
 	event->flags |= DATA_FILE;
-	event->length = chunks->left;
 	bpf_ringbuf_submit(event, wake_flag());
 }
 

@@ -51,10 +51,8 @@ SELECTION(not_comms, struct comm);
  * Filters combine: each kind that is set must match, and any value of a kind
  * may. Command names are those of the calling thread.
  */
-static __always_inline bool in_scope(void)
+static __always_inline bool in_scope(__u32 pid)
 {
-	__u32 pid = bpf_get_current_pid_tgid() >> 32;
-
 	if (pid == settings.self)
 		return false;
 	if (settings.by_pid && !bpf_map_lookup_elem(&pids, &pid))

@@ -9,17 +9,7 @@
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
-
-/* Every call in progress already knows its socket: the common case. */
-static __always_inline bool all_tied(struct thread *thread)
-{
-#pragma unroll
-	for (int i = 0; i < FRAMES; i++) {
-		if (thread->frames[i].sp && thread->frames[i].object != thread->tied)
-			return false;
-	}
-	return true;
-}
+#define SOCK_STREAM 1
 
 /*
  * All system calls that move bytes through a socket take the descriptor as
@@ -60,14 +50,19 @@ static __always_inline bool unix_name(struct peer *peer, struct sock *sk)
 
 static __always_inline void note_socket(struct sock *sk)
 {
-	struct thread *thread = thread_find();
+	struct thread *thread;
 	struct peer *peer;
 
-	if (!thread || !thread->depth || all_tied(thread))
+	if (!untied_calls)
+		return;
+	thread = thread_find();
+	if (!thread || !thread->depth || !thread->untied)
 		return;
 	peer = &thread->peer;
 	peer->family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	peer->path_length = 0;
+	if (peer->family == AF_UNIX && BPF_CORE_READ(sk, sk_type) != SOCK_STREAM)
+		return; /* syslog and the like, from a callback inside the call */
 	if (peer->family == AF_INET) {
 		BPF_CORE_READ_INTO((__u32 *)peer->local, sk, __sk_common.skc_rcv_saddr);
 		BPF_CORE_READ_INTO((__u32 *)peer->remote, sk, __sk_common.skc_daddr);

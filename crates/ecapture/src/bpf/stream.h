@@ -83,21 +83,23 @@ static __always_inline struct stream *stream_get(__u32 pid, __u64 object, __u32 
 	return stream;
 }
 
-/* Says which socket the object speaks through, once. */
+/* Says which socket the object speaks through, once it was seen. */
 static __always_inline void stream_tie(struct stream *stream, struct thread *thread, struct frame *frame)
 {
+	__u64 *tied = tied_slot(thread, frame->object);
 	struct peer_event *event;
 
-	if (!stream->tied) {
-		event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-		if (!event)
-			return;
-		fill_head(&event->head, EVENT_PEER, stream->id, frame->time);
-		event->peer = thread->peer;
-		bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
-		stream->tied = 1;
-	}
-	thread->tied = frame->object;
+	*tied = 0; /* an earlier object at this address may have been tied */
+	if (!thread->has_peer)
+		return;
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event)
+		return;
+	fill_head(&event->head, EVENT_PEER, stream->id, frame->time);
+	event->peer = thread->peer;
+	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+	stream->tied = 1;
+	*tied = frame->object;
 }
 
 static __always_inline void stream_end(__u64 object)
@@ -107,8 +109,8 @@ static __always_inline void stream_end(__u64 object)
 	struct thread *thread = thread_find();
 	struct close_event *event;
 
-	if (thread && thread->tied == object)
-		thread->tied = 0;
+	if (thread)
+		*tied_slot(thread, object) = 0;
 	if (!stream)
 		return;
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
@@ -127,8 +129,8 @@ static __always_inline void stream_untie(__u64 object)
 	struct stream *stream = bpf_map_lookup_elem(&streams, &key);
 	struct thread *thread = thread_find();
 
-	if (thread && thread->tied == object)
-		thread->tied = 0;
+	if (thread)
+		*tied_slot(thread, object) = 0;
 	if (stream)
 		stream->tied = 0;
 }

@@ -11,6 +11,7 @@
 #define ECAPTURE_THREAD_H
 
 #define FRAMES 4 /* a power of two */
+#define TIED 16 /* a power of two */
 
 struct frame {
 	__u64 sp; /* 0: free */
@@ -19,6 +20,7 @@ struct frame {
 	__u64 out;
 	__u64 hook;
 	__u64 time;
+	__u64 untied; /* its socket is not known yet */
 };
 
 /* The copy of one call's bytes. Not on the stack: there the verifier would follow each value through every round. */
@@ -29,13 +31,15 @@ struct chunks {
 };
 
 struct thread {
+	__u64 id; /* process and thread id */
 	struct frame frames[FRAMES];
 	struct chunks chunks;
 	__u32 next; /* slot that is taken when none is free */
 	__u32 depth; /* frames in use */
 	__u32 has_peer; /* peer was seen inside a call that has not returned */
 	__u32 slot; /* scratch of frame_at */
-	__u64 tied; /* object whose socket this thread already reported */
+	__u32 untied; /* a call in progress has no known socket */
+	__u64 tied[TIED]; /* objects whose socket was reported; a cache, found by address */
 	struct peer peer;
 };
 
@@ -74,7 +78,10 @@ static __always_inline struct thread *thread_get(void)
 	if (!thread)
 		return 0;
 	bpf_map_update_elem(&threads, &id, thread, BPF_ANY);
-	return bpf_map_lookup_elem(&threads, &id);
+	thread = bpf_map_lookup_elem(&threads, &id);
+	if (thread)
+		thread->id = id;
+	return thread;
 }
 #else
 struct {
@@ -91,7 +98,12 @@ static __always_inline struct thread *thread_find(void)
 
 static __always_inline struct thread *thread_get(void)
 {
-	return bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct thread *thread =
+		bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (thread && !thread->id)
+		thread->id = bpf_get_current_pid_tgid();
+	return thread;
 }
 #endif
 
@@ -125,6 +137,30 @@ static __always_inline struct frame *frame_at(struct thread *thread, __u32 slot)
 	return &thread->frames[*(volatile __u32 *)&thread->slot & (FRAMES - 1)];
 }
 
+/* Objects are a few KiB apart: their higher bits tell them apart. */
+static __always_inline __u64 *tied_slot(struct thread *thread, __u64 object)
+{
+	return &thread->tied[(object >> 6 ^ object >> 11) & (TIED - 1)];
+}
+
+/*
+ * Calls in progress whose socket is not known, on the whole machine. While
+ * there is none, as nearly always, the socket programs return at once. A call
+ * that never returns leaves it too high, which costs time and nothing else.
+ */
+__u64 untied_calls;
+
+static __always_inline void await_socket(struct thread *thread)
+{
+	thread->untied = 1;
+	__sync_fetch_and_add(&untied_calls, 1);
+}
+
+static __always_inline void await_no_socket(void)
+{
+	__sync_fetch_and_add(&untied_calls, -1);
+}
+
 static __always_inline struct frame *frame_push(struct thread *thread, __u64 sp)
 {
 	__u32 slot = frame_slot(thread, sp); /* found: it never returned, or a second attachment sees it */
@@ -134,27 +170,29 @@ static __always_inline struct frame *frame_push(struct thread *thread, __u64 sp)
 		slot = frame_slot(thread, 0);
 		if (slot == FRAMES)
 			slot = thread->next++;
-		else if (!thread->depth++)
+		else if (!thread->depth++) {
 			thread->has_peer = 0;
+			thread->untied = 0;
+		}
 	}
 	frame = frame_at(thread, slot);
 	frame->sp = sp;
 	return frame;
 }
 
-static __always_inline bool frame_pop(struct thread *thread, __u64 sp, struct frame *call)
+/* The frame stays readable until the next push. */
+static __always_inline struct frame *frame_pop(struct thread *thread, __u64 sp)
 {
 	__u32 slot = frame_slot(thread, sp);
 	struct frame *frame;
 
 	if (slot == FRAMES)
-		return false;
+		return 0;
 	frame = frame_at(thread, slot);
-	*call = *frame;
 	frame->sp = 0;
 	if (thread->depth)
 		thread->depth--;
-	return true;
+	return frame;
 }
 
 /* Whether another call in progress moves bytes of the same object in the same direction. */

@@ -91,6 +91,7 @@ struct socket;
 
 struct sock {
 	struct sock_common __sk_common;
+	__u16 sk_type;
 	struct socket *sk_socket;
 };
 

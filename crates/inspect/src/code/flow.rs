@@ -125,3 +125,71 @@ pub(crate) fn swept_targets(code: &Code, decoder: &mut Decoder) -> Vec<Target> {
     }
     targets
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binary::Machine;
+
+    /// What the first call in the code is given.
+    fn first_call(machine: Machine, bytes: &[u8]) -> [Value; MOST_ARGS] {
+        let code = Code::from_bytes(machine, 0x1000, bytes);
+        let summary = summarize(&code, &mut Decoder::default());
+        assert!(summary.complete);
+        summary.calls[0].args
+    }
+
+    fn arm64(words: &[u32]) -> [Value; MOST_ARGS] {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        first_call(Machine::Aarch64, &bytes)
+    }
+
+    #[test]
+    fn arguments_survive_moves_and_the_stack() {
+        // push %rbp; mov %rsp,%rbp; sub $0x20,%rsp; mov %rdi,-0x8(%rbp); mov %edx,-0x14(%rbp); xor %edi,%edi
+        // mov -0x8(%rbp),%rdi; movslq -0x14(%rbp),%rdx; lea -0x18(%rbp),%rcx; call
+        let code = b"\x55\x48\x89\xe5\x48\x83\xec\x20\x48\x89\x7d\xf8\x89\x55\xec\x31\xff\
+                     \x48\x8b\x7d\xf8\x48\x63\x55\xec\x48\x8d\x4d\xe8\xe8\x00\x10\x00\x00\xc3";
+        let args = first_call(Machine::X86_64, code);
+        assert_eq!(args[..4], [Value::Arg(0), Value::Arg(1), Value::Half(2), Value::Frame(-0x20)]);
+    }
+
+    #[test]
+    fn an_overwritten_stack_slot_is_forgotten() {
+        // mov %rdi,-0x10(%rsp); movups %xmm0,-0x18(%rsp); mov -0x10(%rsp),%rdi; call
+        let code = b"\x48\x89\x7c\x24\xf0\x0f\x11\x44\x24\xe8\x48\x8b\x7c\x24\xf0\xe8\x00\x10\x00\x00\xc3";
+        assert_eq!(first_call(Machine::X86_64, code)[0], Value::Unknown);
+    }
+
+    #[test]
+    fn paths_that_disagree_leave_nothing() {
+        // test %edi,%edi; je +2; xor %esi,%esi; call
+        let code = b"\x85\xff\x74\x02\x31\xf6\xe8\x00\x10\x00\x00\xc3";
+        assert_eq!(first_call(Machine::X86_64, code)[..2], [Value::Arg(0), Value::Unknown]);
+    }
+
+    #[test]
+    fn arm64_frames_and_copies_are_followed() {
+        // stp x29,x30,[sp,#-80]!; mov w20,w2; str x1,[sp,#56]; mov x1,#0; ldr x1,[sp,#56]; sxtw x2,w20;
+        // add x3,sp,#72; bl
+        let words = [
+            0xa9bb_7bfd,
+            0x2a02_03f4,
+            0xf900_1fe1,
+            0xd280_0001,
+            0xf940_1fe1,
+            0x9340_7e82,
+            0x9101_23e3,
+            0x9400_0400,
+        ];
+        let args = arm64(&words);
+        assert_eq!(args[..4], [Value::Arg(0), Value::Arg(1), Value::Half(2), Value::Frame(-8)]);
+    }
+
+    #[test]
+    fn an_arm64_pair_overwrites_stack_slots() {
+        // sub sp,sp,#32; str x0,[sp,#8]; stp x19,x20,[sp]; ldr x0,[sp,#8]; bl
+        let words = [0xd100_83ff, 0xf900_07e0, 0xa900_53f3, 0xf940_07e0, 0x9400_0400];
+        assert_eq!(arm64(&words)[0], Value::Unknown);
+    }
+}

@@ -12,6 +12,7 @@ struct ssl {
 	int error;
 };
 
+/* From another library, like ERR_*: the compiler cannot see which registers it leaves alone. */
 void complain(SSL *s, int line);
 
 #define HIDDEN __attribute__((noinline, noclone)) static

@@ -1,8 +1,6 @@
 /* OpenSSL 1.1.1 to 3.2: one internal function per direction, (s, buf, num, &bytes). */
 #include "ssl.h"
 
-__attribute__((noinline)) void complain(SSL *s, int line) { s->error = line; }
-
 HIDDEN int ssl_read_internal(SSL *s, void *buf, size_t num, size_t *readbytes)
 {
 	if (!s->method) {

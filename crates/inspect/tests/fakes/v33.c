@@ -2,8 +2,6 @@
  * INLINED the internal function is part of its callers, as in Node.js 24: what they share is for QUIC. */
 #include "ssl.h"
 
-__attribute__((noinline)) void complain(SSL *s, int line) { s->error = line; }
-
 HIDDEN int quic_write_flags(SSL *s, const void *buf, size_t num, size_t flags, size_t *written)
 {
 	complain(s, (int)flags);
