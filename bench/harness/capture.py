@@ -6,6 +6,7 @@ import signal
 
 from . import cases, paths
 from .cases.scene import CaseSkipped, Scene
+from .extract import FormatError
 from .lab import build_go
 from .process import CommandFailed
 from .score import score
@@ -116,6 +117,8 @@ def run_case(lab, tool, case, everywhere):
         result.problem = f"skipped: {reason}"
     except ToolFailed as error:
         result.problem = f"the tool did not start: {error}"
+    except FormatError as error:
+        result.problem = f"cannot read its output: {error}"
     except CommandFailed as error:
         result.problem = f"the workload failed: {error}"
     finally:

@@ -11,6 +11,7 @@ import shutil
 import statistics
 
 from . import elf, paths
+from .extract import FormatError
 from .lab import SERVER_PORT
 from .pattern import LINE, Body, find_lines
 from .process import run
@@ -40,6 +41,9 @@ def main(lab, args):
                 figures = measure_tool(lab, tool, args.copies, new_build_id)
             except ToolFailed as error:
                 table.note(name, f"did not start: {error}")
+                continue
+            except FormatError as error:
+                table.note(name, f"cannot read its output: {error}")
                 continue
             print_row(table, name, figures, args.copies)
             if args.json:

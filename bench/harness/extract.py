@@ -14,6 +14,11 @@ import re
 # the tool does not say. comm: "" when it does not say.
 Record = collections.namedtuple("Record", "comm stream direction data")
 
+
+class FormatError(Exception):
+    """The output is not in the format that tools.json promises."""
+
+
 TEXT_HEADER = re.compile(
     rb"\d{4}-\d\d-\d\dT\S+ PID:(?P<pid>\d+), Comm:(?P<comm>[^\n]*?), Src:(?P<src>[^\n]*?), "
     rb"Dest:(?P<dest>[^\n]*?), TID:\d+, UID:\d+, FD:(?P<fd>-?\d*), "
@@ -40,12 +45,22 @@ def read_min_capture(path):
 
 
 def _framed(path, header):
-    """Yields (match of the header line, payload). Skips what fits nowhere."""
+    """Yields (match of the header line, payload); skips lines between the records.
+
+    A newline must follow each payload. Else the lengths are wrong, and going on
+    would report as lost what was only written in another way.
+    """
     with open(path, "rb") as file:
         text = file.read()
     match = header.search(text)
     while match:
         end = match.end() + int(match["length"])
+        # A record at the end may be cut: the tool was killed.
+        if text[end : end + 1] not in (b"\n", b""):
+            raise FormatError(
+                f"{path}: the {match['length'].decode()} bytes of payload at byte {match.end()} "
+                "are not followed by a newline"
+            )
         yield match, text[match.end() : end]
         # Not before `end`: a payload may contain what looks like a header.
         match = header.search(text, end)

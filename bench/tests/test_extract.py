@@ -44,6 +44,15 @@ class TextTest(ReaderTest):
         records = self.read("text", b"capturing\n" + self.text(b"x") + b"summary lost=0\n")
         self.assertEqual([record.data for record in records], [b"x"])
 
+    def test_wrong_lengths_are_not_taken_for_losses(self):
+        wrong = self.text(b"line\r\n").replace(b"\r\n", b"\n")
+        with self.assertRaises(extract.FormatError):
+            self.read("text", wrong + self.text(b"x"))
+
+    def test_the_last_record_may_be_cut(self):
+        (record,) = self.read("text", self.text(b"0123456789")[:-5])
+        self.assertEqual(record.data, b"012345")
+
 
 class JsonTest(ReaderTest):
     def test_text_and_base64(self):

@@ -19,7 +19,7 @@ use crate::cli::colours;
 /// # Errors
 /// The file can not be made.
 pub fn start(debug: bool, file: Option<&Path>) -> Result<()> {
-    libbpf_rs::set_print(debug.then_some((libbpf_rs::PrintLevel::Debug, |_, text| tracing::debug!("{}", text.trim_end()))));
+    libbpf_rs::set_print(debug.then_some((libbpf_rs::PrintLevel::Warn, |_, text| tracing::debug!("{}", text.trim_end()))));
     let level = LevelFilter::from_level(if debug { Level::DEBUG } else { Level::INFO });
     let console = tracing_subscriber::fmt::layer()
         .with_target(false)

@@ -55,12 +55,13 @@ impl Features {
         if let Ok(names) = std::env::var(DISABLE) {
             features.disable(&names)?;
         }
+        features.uprobe_session &= features.modern; // only the modern object has the program for it
         Ok(features)
     }
 
     /// Goes on as if the kernel had no BTF.
     pub fn forget_btf(&mut self) {
-        (self.btf, self.modern, self.socket_tracepoints) = (false, false, false);
+        (self.btf, self.modern, self.socket_tracepoints, self.uprobe_session) = (false, false, false, false);
     }
 
     fn disable(&mut self, names: &str) -> Result<()> {
@@ -68,7 +69,7 @@ impl Features {
             match name {
                 "btf" => self.forget_btf(),
                 "modern" => self.modern = false,
-                "cookie" => (self.cookie, self.modern) = (false, false),
+                "cookie" => (self.cookie, self.modern, self.uprobe_multi) = (false, false, false),
                 "uprobe_multi" => (self.uprobe_multi, self.uprobe_session) = (false, false),
                 "uprobe_session" => self.uprobe_session = false,
                 "socket_tracepoints" => self.socket_tracepoints = false,
