@@ -31,9 +31,10 @@ def add_arguments(parser):
 
 
 def main(lab, args):
+    tools = load_tools(args.tools.split(","), args.tools_file)
     columns = ("requests", "answers", "seen", "median ms", "worst ms", "soonest")
     table = Table(("tool", 34), *columns)
-    for tool in load_tools(args.tools.split(","), args.tools_file):
+    for tool in tools:
         for new_build_id in (False, True):
             kind = "new build-id" if new_build_id else "known build-id"
             name = f"{tool.name}, {kind}"

@@ -2,8 +2,8 @@
 
 On a shared machine speed drifts, so every round measures the untraced load again
 (first, after every third tool, last), and a tool is compared with the median of
-these only. The order of the tools is random. The medians of the ratios over all
-rounds are printed.
+these only. The order of the tools is random. Printed are medians over all rounds,
+but captured and lost of the worst round.
 """
 
 import json
@@ -140,8 +140,8 @@ def print_row(table, tool, figures):
         number(median_of(good, "cpu_ratio"), ".2f"),
         number(median_of(good, "added_us_per_call"), ".2f"),
         number(median_of(good, "tool_cpu_s"), ".2f"),
-        number(median_of(good, "captured"), ".4f"),
-        number(median_of(good, "lost_bytes"), ".0f"),
+        number(worst_of(good, "captured", min), ".4f"),
+        number(worst_of(good, "lost_bytes", max), ".0f"),
         number(median_of(good, "rss_mib"), ".1f"),
         number(median_of(good, "peak_mib"), ".1f"),
     )
@@ -152,6 +152,11 @@ def print_row(table, tool, figures):
 def median_of(figures, key):
     values = [figure[key] for figure in figures if figure[key] is not None]
     return statistics.median(values) if values else None
+
+
+def worst_of(figures, key, worst):
+    """Of the worst round: a median would hide what is lost in some rounds only."""
+    return worst((figure[key] for figure in figures if figure[key] is not None), default=None)
 
 
 def append_json(path, load, rounds):

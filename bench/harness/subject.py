@@ -12,11 +12,11 @@ COPY = paths.LAB / "ecapture"
 
 
 def find():
-    """$ECAPTURE, bin/ecapture or target/release/ecapture; None if there is none."""
-    if "ECAPTURE" in os.environ:
-        return os.environ["ECAPTURE"]
-    for place in (paths.ROOT / "bin" / "ecapture", paths.ROOT / "target" / "release" / "ecapture"):
-        if place.exists():
+    """$ECAPTURE, else bin/ecapture, else target/release/ecapture; None if there is none."""
+    named = os.environ.get("ECAPTURE")
+    places = [paths.ROOT / "bin" / "ecapture", paths.ROOT / "target" / "release" / "ecapture"]
+    for place in [named] if named else places:
+        if os.path.isfile(place):
             return str(place)
     return None
 

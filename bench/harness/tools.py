@@ -41,7 +41,7 @@ class Tool:
         program = self.command[0]
         if program == "{ecapture}":
             if subject.find() is None:
-                return "no bin/ecapture and no target/release/ecapture: build it, or set ECAPTURE"
+                return "not found; build bin/ecapture or target/release/ecapture, or set ECAPTURE"
             return None
         program = program.replace("{baseline}", str(paths.BASELINE))
         return None if shutil.which(program) else f"{program} not found"
@@ -61,8 +61,10 @@ def load_tools(names, extra_file=None):
         reason = tool.why_unavailable()
         if reason:
             print(f"skipped: {name}: {reason}", flush=True)
-        else:
-            tools.append(tool)
+            continue
+        if tool.command[0] == "{ecapture}":
+            subject.snapshot()
+        tools.append(tool)
     return tools
 
 

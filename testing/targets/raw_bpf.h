@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 /* enum bpf_attach_type of include/uapi/linux/bpf.h */
-#define RAW_PERF_UPROBE	   0  /* attached by perf_event_open */
-#define RAW_UPROBE_MULTI   48 /* since 6.6 */
+#define RAW_PERF_UPROBE 0 /* attached by perf_event_open */
+#define RAW_UPROBE_MULTI 48 /* since 6.6 */
 #define RAW_UPROBE_SESSION 57 /* since 6.13: entry and return by one program */
 
 /* union bpf_attr as far as BPF_LINK_CREATE of uprobe_multi needs it. */
@@ -41,8 +41,8 @@ static inline int raw_bpf(int command, void *attr, unsigned int size)
 static inline int raw_load_empty(int attach_type)
 {
 	static const struct bpf_insn program[] = {
-		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
-		{.code = BPF_JMP | BPF_EXIT},
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		{ .code = BPF_JMP | BPF_EXIT },
 	};
 	union bpf_attr attr = {
 		.prog_type = BPF_PROG_TYPE_KPROBE,

@@ -22,7 +22,7 @@ static int fail(int fd, const char *what)
 
 int connect_tcp(const char *host, const char *port)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
 	struct addrinfo *addr;
 	int fd, error;
 
@@ -39,7 +39,7 @@ int connect_tcp(const char *host, const char *port)
 
 static int unix_address(struct sockaddr_un *addr, const char *path)
 {
-	*addr = (struct sockaddr_un){.sun_family = AF_UNIX};
+	*addr = (struct sockaddr_un){ .sun_family = AF_UNIX };
 	if (strlen(path) >= sizeof(addr->sun_path)) {
 		fprintf(stderr, "%s: too long for a unix socket\n", path);
 		return -1;
@@ -95,7 +95,7 @@ int listen_unix(const char *path)
 
 unsigned short local_port(int fd)
 {
-	struct sockaddr_in6 addr = {0};
+	struct sockaddr_in6 addr = { 0 };
 	socklen_t len = sizeof(addr);
 
 	getsockname(fd, (struct sockaddr *)&addr, &len);
@@ -109,7 +109,7 @@ void set_nonblocking(int fd)
 
 bool wait_for(int fd, short events, int timeout_ms)
 {
-	struct pollfd poll_fd = {.fd = fd, .events = events};
+	struct pollfd poll_fd = { .fd = fd, .events = events };
 
 	return poll(&poll_fd, 1, timeout_ms) > 0;
 }

@@ -28,9 +28,9 @@ int main(void)
 
 #else
 
-#define MAX_ROUNDS  64
+#define MAX_ROUNDS 64
 #define QUICK_CALLS 500
-#define SLOW_NS	    5000 /* a call that is so slow is measured fewer times */
+#define SLOW_NS 5000 /* a call that is so slow is measured fewer times */
 
 typedef long function(void *);
 
@@ -65,15 +65,15 @@ static const struct {
 	const char *name;
 	function *call;
 } functions[] = {
-	{"nop (1 byte)", floor_nop},	   {"nop (4 bytes)", floor_nop4},
-	{"nop (5 bytes)", floor_nop5},	   {"nop (6 bytes)", floor_nop6},
-	{"endbr64", floor_endbr},	   {"push rbx", floor_push_rbx},
-	{"push r14", floor_push_r14},	   {"sub $0x18,rsp", floor_sub_rsp},
-	{"mov rdi,rax", floor_mov_reg},	   {"mov (rdi),rax", floor_mov_mem},
-	{"xor eax,eax", floor_xor},	   {"test rdi,rdi", floor_test},
-	{"lea -0x40(rsp),r11", floor_lea}, {"cmp 0x10(r14),rsp", floor_cmp_go},
-	{"jcc rel8", floor_jcc},	   {"jmp rel8", floor_jmp},
-	{"call rel32", floor_call},	   {"ret", floor_ret},
+	{ "nop (1 byte)", floor_nop },	     { "nop (4 bytes)", floor_nop4 },
+	{ "nop (5 bytes)", floor_nop5 },     { "nop (6 bytes)", floor_nop6 },
+	{ "endbr64", floor_endbr },	     { "push rbx", floor_push_rbx },
+	{ "push r14", floor_push_r14 },	     { "sub $0x18,rsp", floor_sub_rsp },
+	{ "mov rdi,rax", floor_mov_reg },    { "mov (rdi),rax", floor_mov_mem },
+	{ "xor eax,eax", floor_xor },	     { "test rdi,rdi", floor_test },
+	{ "lea -0x40(rsp),r11", floor_lea }, { "cmp 0x10(r14),rsp", floor_cmp_go },
+	{ "jcc rel8", floor_jcc },	     { "jmp rel8", floor_jmp },
+	{ "call rel32", floor_call },	     { "ret", floor_ret },
 };
 
 #define FUNCTIONS (sizeof(functions) / sizeof(functions[0]))
@@ -84,14 +84,14 @@ static const struct kind {
 	bool entry;
 	bool exit; /* a probe of its own at the return */
 } kinds[] = {
-	{"none", RAW_PERF_UPROBE, false, false},
-	{"uprobe", RAW_PERF_UPROBE, true, false},
-	{"uretprobe", RAW_PERF_UPROBE, false, true},
-	{"both", RAW_PERF_UPROBE, true, true},
-	{"multi-entry", RAW_UPROBE_MULTI, true, false},
-	{"multi-ret", RAW_UPROBE_MULTI, false, true},
-	{"multi-both", RAW_UPROBE_MULTI, true, true},
-	{"session", RAW_UPROBE_SESSION, true, false},
+	{ "none", RAW_PERF_UPROBE, false, false },
+	{ "uprobe", RAW_PERF_UPROBE, true, false },
+	{ "uretprobe", RAW_PERF_UPROBE, false, true },
+	{ "both", RAW_PERF_UPROBE, true, true },
+	{ "multi-entry", RAW_UPROBE_MULTI, true, false },
+	{ "multi-ret", RAW_UPROBE_MULTI, false, true },
+	{ "multi-both", RAW_UPROBE_MULTI, true, true },
+	{ "session", RAW_UPROBE_SESSION, true, false },
 };
 
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::cli::colours;
 
-/// Starts logging. `file` is made new.
+/// Starts logging. `file` is made empty or new, and shared with a sink: both write at its end.
 ///
 /// # Errors
 /// The file can not be made.
@@ -27,9 +28,13 @@ pub fn start(debug: bool, file: Option<&Path>) -> Result<()> {
         .with_writer(io::stderr)
         .with_filter(level);
     let json = file
-        .map(|path| File::create(path).with_context(|| format!("--logaddr {}", path.display())))
+        .map(|path| log_file(path).with_context(|| format!("--logaddr {}", path.display())))
         .transpose()?
         .map(|file| tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(Arc::new(file)).with_filter(level));
     tracing_subscriber::registry().with(console).with(json).init();
     Ok(())
+}
+
+fn log_file(path: &Path) -> io::Result<File> {
+    File::options().append(true).create(true).mode(0o600).open(path)
 }

@@ -5,17 +5,19 @@
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, anyhow, bail};
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Sender, bounded, unbounded};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::bpf::{Features, Programs, Ring};
 use crate::cli::{Config, Format, colours};
-use crate::pipeline::{Account, Input, Pipeline};
+use crate::pipeline::{Account, Pipeline};
 use crate::sinks::{Failure, Json, Output, Sink, Sinks, Style, Text};
 use crate::targets::{self, Change, Discovery, Watch};
 use crate::{preflight, privileges};
@@ -41,9 +43,7 @@ pub fn tls(config: Config) -> Result<Ended> {
     let features = features(&config)?;
     let (wake, waker) = UnixStream::pair()?;
     let sinks = sinks(&config, waker.try_clone()?)?;
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::low_level::pipe::register(signal, waker.try_clone()?)?;
-    }
+    handle_signals(&waker)?;
 
     let programs = Programs::load(features, config.scope.clone(), config.ring_bytes)?;
     if features.btf && !programs.knows_sockets() {
@@ -54,15 +54,27 @@ pub fn tls(config: Config) -> Result<Ended> {
     let mut discovery = Discovery::new(programs, config.scope.pids.clone());
     let mut watch = begin(&config, &mut discovery)?;
     tracing::info!("capturing: {} files hooked; stop with Ctrl-C", discovery.files());
-    privileges::keep(if watch.is_some() { privileges::TO_ATTACH } else { CapabilitySet::empty() })?;
+    privileges::keep(if config.library.is_none() { privileges::TO_ATTACH } else { CapabilitySet::empty() })?;
 
-    wait(&config, &wake, watch.as_mut(), &mut discovery, &stages.input)?;
+    wait(&config, &wake, watch.as_mut(), &mut discovery, &stages.over)?;
 
     drop(discovery);
     let (mut account, failure) = stages.stop()?;
     account.kernel = Programs::read_counters(&counters)?;
     tracing::info!("summary: {account}");
     Ok(report(failure))
+}
+
+/// The first signal ends the run in good order; a second one ends the program at once, should a reader of
+/// our output keep us waiting. The kernel removes everything then, too.
+fn handle_signals(waker: &UnixStream) -> Result<()> {
+    let stopping = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stopping))?;
+        signal_hook::flag::register(signal, Arc::clone(&stopping))?;
+        signal_hook::low_level::pipe::register(signal, waker.try_clone()?)?;
+    }
+    Ok(())
 }
 
 fn features(config: &Config) -> Result<Features> {
@@ -80,36 +92,32 @@ fn features(config: &Config) -> Result<Features> {
 
 /// Attaches to what runs now, and begins to watch for what starts later.
 fn begin(config: &Config, discovery: &mut Discovery) -> Result<Option<Watch>> {
-    if let Some(library) = &config.library {
-        discovery.attach_named(library)?;
-        return Ok(None);
-    }
     // First the watch, then the scan: what starts between the two is seen by either.
-    let watch = Watch::start().inspect_err(|error| {
-        tracing::warn!("programs that load a library later are not seen: {error:#}");
+    let watch = Watch::start(config.library.is_none()).inspect_err(|error| {
+        tracing::warn!("programs that start or load a library later are not seen: {error:#}");
     });
-    discovery.scan()?;
+    match &config.library {
+        Some(library) => discovery.attach_named(library)?,
+        None => discovery.scan()?,
+    }
     Ok(watch.ok())
 }
 
 fn sinks(config: &Config, waker: UnixStream) -> Result<Sinks> {
-    let mut outputs = vec![match &config.output {
-        Some(path) => Output::file(path).with_context(|| format!("--output_file {}", path.display()))?,
-        None => Output::stdout(),
-    }];
-    if let Some(path) = &config.copy {
-        outputs.push(Output::file(path).with_context(|| format!("--eventaddr {}", path.display()))?);
-    }
-    let sinks = outputs.into_iter().map(|output| -> Box<dyn Sink> {
-        match config.format {
+    let sinks = config.destinations.iter().map(|destination| -> Result<Box<dyn Sink>> {
+        let output = match &destination.file {
+            Some(file) => Output::file(file).with_context(|| format!("write to {}", file.display()))?,
+            None => Output::stdout(),
+        };
+        Ok(match destination.format {
             Format::Text { hex, limit } => {
                 let style = Style { hex, limit, colour: output.is_terminal() && colours(&io::stdout()) };
                 Box::new(Text::new(output, style))
             }
             Format::Json => Box::new(Json::new(output)),
-        }
+        })
     });
-    Ok(Sinks::new(sinks.collect(), move || {
+    Ok(Sinks::new(sinks.collect::<Result<_>>()?, move || {
         let _ = (&waker).write_all(b"!"); // the reader is only gone at the end
     }))
 }
@@ -118,27 +126,27 @@ fn sinks(config: &Config, waker: UnixStream) -> Result<Sinks> {
 struct Stages {
     ring: Ring,
     pipeline: JoinHandle<(Account, Sinks)>,
-    input: Sender<Input>,
+    /// Processes that are over. Unbounded, so that the main thread never waits; an id is 4 bytes.
+    over: Sender<u32>,
 }
 
 impl Stages {
     fn start(programs: &Programs, sinks: Sinks) -> Result<Self> {
-        let (input, received) = bounded(QUEUE);
+        let (blocks, filled) = bounded(QUEUE);
         let (used, recycled) = bounded(QUEUE);
-        let blocks = input.clone();
+        let (over, ended) = unbounded();
         let pipeline = thread::Builder::new().name("pipeline".into()).spawn(move || {
             privileges::drop_all();
-            Pipeline::new(sinks).run(&received, &used)
+            Pipeline::new(sinks).run(&filled, &ended, &used)
         })?;
-        let send = move |block| blocks.send(Input::Block(block)).is_ok();
+        let send = move |block| blocks.send(block).is_ok();
         let ring = Ring::start(programs.ring()?, send, recycled, privileges::drop_all)?;
-        Ok(Self { ring, pipeline, input })
+        Ok(Self { ring, pipeline, over })
     }
 
     /// Drains everything, in the order in which it flows.
     fn stop(self) -> Result<(Account, Option<Failure>)> {
-        self.ring.stop()?;
-        drop(self.input);
+        self.ring.stop()?; // and with it the sender of blocks
         let (account, sinks) = self.pipeline.join().map_err(|_| anyhow!("the pipeline thread panicked"))?;
         Ok((account, sinks.into_failure()))
     }
@@ -150,7 +158,7 @@ fn wait(
     wake: &UnixStream,
     mut watch: Option<&mut Watch>,
     discovery: &mut Discovery,
-    input: &Sender<Input>,
+    over: &Sender<u32>,
 ) -> Result<()> {
     loop {
         {
@@ -167,7 +175,7 @@ fn wait(
             }
         }
         if let Some(watch) = &mut watch {
-            apply(watch, discovery, input);
+            apply(watch, discovery, over);
         }
         let pids = &config.scope.pids;
         if !pids.is_empty() && !pids.iter().any(|pid| targets::exists(*pid)) {
@@ -177,12 +185,12 @@ fn wait(
     }
 }
 
-fn apply(watch: &mut Watch, discovery: &mut Discovery, input: &Sender<Input>) {
+fn apply(watch: &mut Watch, discovery: &mut Discovery, over: &Sender<u32>) {
     let mut missed = false;
     watch.changes(|change| match change {
         Change::Code { pid, mapping } => discovery.consider(pid, &mapping),
         Change::Over { pid } => {
-            let _ = input.send(Input::Over(pid)); // the pipeline outlives this thread's sender
+            let _ = over.send(pid); // the pipeline outlives this thread
         }
         Change::Missed => missed = true,
     });

@@ -6,11 +6,11 @@
 #include "exchange.h"
 
 #define MAX_THREADS 16
-#define POLL_MS	    100
+#define POLL_MS 100
 
 struct shared {
 	struct exchange *exchange;
-	int wanted;	      /* answers that the reader has at the end of this connection */
+	int wanted; /* answers that the reader has at the end of this connection */
 	pthread_mutex_t lock; /* for everything below and in the exchange */
 	bool failed;
 	bool ended;

@@ -21,9 +21,9 @@ struct http_reader {
 	char head[16384];
 	size_t head_len;
 	bool in_body;
-	long body_left;	 /* < 0: until the connection ends */
+	long body_left; /* < 0: until the connection ends */
 	long body_bytes; /* of all answers so far */
-	int answers;	 /* complete ones */
+	int answers; /* complete ones */
 };
 
 /* A new connection begins: what was incomplete stays so. */

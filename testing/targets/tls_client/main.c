@@ -50,7 +50,7 @@ static SSL_CTX *new_context(const struct options *options)
 
 static struct upload new_upload(const struct options *options)
 {
-	struct upload upload = {0};
+	struct upload upload = { 0 };
 
 	if (options->upload > 0) {
 		upload.len = options->upload;
@@ -108,7 +108,7 @@ int main(int argc, char **argv)
 {
 	struct options options = parse_options(argc, argv);
 	struct upload upload = new_upload(&options);
-	struct stream stream = {.options = &options};
+	struct stream stream = { .options = &options };
 	static struct http_reader reader;
 	SSL_SESSION *session = NULL;
 	SSL_CTX *ctx;
@@ -118,7 +118,7 @@ int main(int argc, char **argv)
 	ctx = new_context(&options);
 	sleep_ms(options.handshake_delay_ms);
 	for (int i = 0; i < options.connections; i++) {
-		struct exchange exchange = {&stream, &reader, &upload, i};
+		struct exchange exchange = { &stream, &reader, &upload, i };
 		int error;
 
 		http_restart(&reader);

@@ -26,7 +26,7 @@ struct options {
 	int threads; /* 0: everything in the main thread */
 	int read_size;
 	int write_size; /* 0: everything in one call */
-	long upload;	/* -1: GET */
+	long upload; /* -1: GET */
 
 	int handshake_delay_ms;
 	int request_delay_ms;

@@ -13,8 +13,8 @@ static bool open_socket(struct stream *stream)
 {
 	const struct options *options = stream->options;
 
-	stream->fd = options->unix_socket ? connect_unix(options->unix_socket)
-					  : connect_tcp(options->host, options->port);
+	stream->fd = options->unix_socket ? connect_unix(options->unix_socket) :
+					    connect_tcp(options->host, options->port);
 	return stream->fd >= 0;
 }
 

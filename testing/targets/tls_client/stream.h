@@ -23,7 +23,7 @@ struct stream {
 /* What became of one call that could not be finished. */
 enum progress {
 	PROGRESS_FAILED, /* or the peer closed */
-	PROGRESS_AGAIN,	 /* worth another try */
+	PROGRESS_AGAIN, /* worth another try */
 };
 
 /* Connects the socket and gives it to the SSL object; no handshake yet. */

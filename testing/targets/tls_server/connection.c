@@ -9,12 +9,12 @@
 #include "../pat.h"
 
 #define ANSWER_HEAD_MAX 256
-#define INPUT_SIZE	65536
+#define INPUT_SIZE 65536
 
 enum state {
 	STATE_EARLY_DATA,
 	STATE_HANDSHAKE,
-	STATE_HEAD,   /* collecting the head of a request */
+	STATE_HEAD, /* collecting the head of a request */
 	STATE_UPLOAD, /* skipping the body of a request */
 	STATE_ANSWER, /* writing */
 	STATE_HANG,

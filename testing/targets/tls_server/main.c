@@ -102,7 +102,7 @@ static void accept_all(struct server *server, int epoll)
 
 static void serve_with_epoll(struct server *server)
 {
-	struct epoll_event events[MAX_EVENTS] = {{.events = EPOLLIN}};
+	struct epoll_event events[MAX_EVENTS] = { { .events = EPOLLIN } };
 	int epoll = epoll_create1(0);
 
 	set_nonblocking(server->listener);
@@ -148,15 +148,15 @@ static void print_ready(const struct server *server)
 
 int main(int argc, char **argv)
 {
-	struct server server = {.options = parse_options(argc, argv)};
+	struct server server = { .options = parse_options(argc, argv) };
 	const struct options *options = &server.options;
 
 	signal(SIGPIPE, SIG_IGN);
 	if (options->serving == SERVE_FORKS)
 		signal(SIGCHLD, SIG_IGN);
 	server.ctx = new_context(options);
-	server.listener = options->unix_socket ? listen_unix(options->unix_socket)
-					       : listen_tcp(options->port);
+	server.listener = options->unix_socket ? listen_unix(options->unix_socket) :
+						 listen_tcp(options->port);
 	if (server.listener < 0)
 		return 3;
 	print_ready(&server);

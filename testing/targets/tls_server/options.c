@@ -18,15 +18,15 @@ static const char usage[] =
 	"  -k, --key FILE         private key (key.pem)\n";
 
 static const struct option long_options[] = {
-	{"unix", required_argument, NULL, 'U'},
-	{"fork", no_argument, NULL, 'f'},
-	{"epoll", no_argument, NULL, 'e'},
-	{"ex", no_argument, NULL, 'x'},
-	{"write-size", required_argument, NULL, 'W'},
-	{"early-data", required_argument, NULL, '0'},
-	{"cert", required_argument, NULL, 'c'},
-	{"key", required_argument, NULL, 'k'},
-	{NULL, 0, NULL, 0},
+	{ "unix", required_argument, NULL, 'U' },
+	{ "fork", no_argument, NULL, 'f' },
+	{ "epoll", no_argument, NULL, 'e' },
+	{ "ex", no_argument, NULL, 'x' },
+	{ "write-size", required_argument, NULL, 'W' },
+	{ "early-data", required_argument, NULL, '0' },
+	{ "cert", required_argument, NULL, 'c' },
+	{ "key", required_argument, NULL, 'k' },
+	{ NULL, 0, NULL, 0 },
 };
 
 static void die_with_usage(void)
@@ -69,7 +69,7 @@ static void set_option(struct options *options, int letter, const char *value)
 
 struct options parse_options(int argc, char **argv)
 {
-	struct options options = {.cert = "cert.pem", .key = "key.pem"};
+	struct options options = { .cert = "cert.pem", .key = "key.pem" };
 	int letter;
 
 	while ((letter = getopt_long(argc, argv, "U:fexW:0:c:k:", long_options, NULL)) != -1)

@@ -29,8 +29,6 @@ pub enum Moved {
     Out(u8),
     /// It returns the number, and the bytes came from a file.
     File,
-    /// It moves none; it is hooked to learn the socket.
-    Nothing,
 }
 
 /// What runs at a place.
@@ -79,27 +77,25 @@ enum When {
 }
 
 /// The attach cookie of `event.h`.
-fn cookie(moves: &Moves, target: u32) -> u64 {
+fn cookie(moves: &Moves) -> u64 {
     let (result, out) = match moves.result {
         Moved::Count => (0, 0),
         Moved::Out(argument) => (1, argument),
         Moved::File => (2, 0),
-        Moved::Nothing => (3, 0),
     };
     u64::from(moves.object)
         | u64::from(moves.buffer) << 4
         | u64::from(out) << 8
         | result << 12
         | u64::from(moves.sent) << 16
-        | u64::from(target) << 32
 }
 
-fn probes(hook: &Hook, target: u32, sessions: bool) -> Vec<Probe> {
+fn probes(hook: &Hook, sessions: bool) -> Vec<Probe> {
     let offset = hook.offset as usize;
     let probe = |program, when, cookie| Probe { program, when, offset, cookie };
     match &hook.place {
         Place::Call(moves) => {
-            let cookie = cookie(moves, target);
+            let cookie = cookie(moves);
             if sessions {
                 vec![probe("call_session", When::Both, cookie)]
             } else {
@@ -114,15 +110,14 @@ fn probes(hook: &Hook, target: u32, sessions: bool) -> Vec<Probe> {
 }
 
 impl Programs {
-    /// Attaches hooks to the file at `path`, for every process that maps it. `target` is our number
-    /// of the file.
+    /// Attaches hooks to the file at `path`, for every process that maps it.
     ///
     /// # Errors
     /// The kernel refused a probe; none of the file's probes stays.
-    pub fn attach(&mut self, target: u32, path: &Path, hooks: &[Hook]) -> Result<Attachment> {
+    pub fn attach(&mut self, path: &Path, hooks: &[Hook]) -> Result<Attachment> {
         let probes: Vec<Probe> = hooks
             .iter()
-            .flat_map(|hook| probes(hook, target, self.features.uprobe_session))
+            .flat_map(|hook| probes(hook, self.features.uprobe_session))
             .collect();
         let links = if self.features.uprobe_multi && self.features.cookie {
             self.attach_together(path, &probes)?

@@ -112,7 +112,7 @@ static __always_inline int leave(struct pt_regs *ctx)
 	if (call->untied)
 		await_no_socket();
 	bytes = moved(ctx, call);
-	if (HOOK_RESULT(call->hook) != RESULT_NONE && !bytes)
+	if (!bytes)
 		return 0;
 	/* SSL_write_early_data calls SSL_write_ex: the outer call reports the bytes. */
 	if (thread->depth && is_enclosed(thread, call))
@@ -121,15 +121,13 @@ static __always_inline int leave(struct pt_regs *ctx)
 	if (!HOOK_SENT(call->hook))
 		call->time = bpf_ktime_get_ns();
 	id = thread->id;
-	stream = stream_get(id >> 32, call->object, HOOK_TARGET(call->hook), call->time);
+	stream = stream_get(id >> 32, call->object, call->time);
 	if (!stream) {
 		count(COUNT_NO_STATE, bytes);
 		return 0;
 	}
 	if (!stream->tied)
 		stream_tie(stream, thread, call);
-	if (!bytes)
-		return 0;
 
 	head.head.kind = EVENT_DATA;
 	head.head.tid = (__u32)id;

@@ -41,12 +41,8 @@ struct data_event {
 
 struct stream_event {
 	struct event_head head;
-	__u64 object; /* address of the TLS object in the process */
-	__u64 cgroup;
 	__u32 pid; /* thread group id in the initial pid namespace */
 	__u32 uid;
-	__u32 target; /* number of the attached file */
-	__u32 pad;
 	char comm[COMM_LEN];
 };
 
@@ -82,13 +78,11 @@ struct close_event {
 #define HOOK_OUT(c) ((c) >> 8 & 0xf)
 #define HOOK_RESULT(c) ((c) >> 12 & 0xf)
 #define HOOK_SENT(c) ((c) >> 16 & 1)
-#define HOOK_TARGET(c) ((c) >> 32)
 
 enum hook_result {
 	RESULT_COUNT = 0, /* int: bytes when positive */
 	RESULT_OUT = 1, /* int: success when positive, *(size_t *)argument OUT has the bytes */
 	RESULT_FILE = 2, /* ssize_t: bytes of a file that were sent; no buffer */
-	RESULT_NONE = 3, /* no payload: only ties the object to a socket */
 };
 
 /* Constants fixed at load time, so that what is not asked for costs nothing. */

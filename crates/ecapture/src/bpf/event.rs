@@ -44,16 +44,10 @@ pub enum Body<'a> {
 /// Who owns a stream.
 #[derive(Debug, Clone)]
 pub struct StreamInfo {
-    /// Address of the TLS object in the process.
-    pub object: u64,
-    /// cgroup v2 id.
-    pub cgroup: u64,
     /// Process id in the initial pid namespace.
     pub pid: u32,
     /// Real user id.
     pub uid: u32,
-    /// Number of the attached file.
-    pub target: u32,
     /// Command name of the thread that made the first call.
     pub comm: String,
 }
@@ -167,15 +161,11 @@ impl<'a> Data<'a> {
 
 impl StreamInfo {
     fn parse(mut fields: Fields<'_>) -> Result<Self, Malformed> {
-        let object = fields.u64()?;
-        let cgroup = fields.u64()?;
         let pid = fields.u32()?;
         let uid = fields.u32()?;
-        let target = fields.u32()?;
-        fields.u32()?;
         let comm: [u8; 16] = fields.take()?;
         let comm = CStr::from_bytes_until_nul(&comm).map_or(&comm[..], CStr::to_bytes);
-        Ok(Self { object, cgroup, pid, uid, target, comm: String::from_utf8_lossy(comm).into_owned() })
+        Ok(Self { pid, uid, comm: String::from_utf8_lossy(comm).into_owned() })
     }
 }
 

@@ -100,14 +100,12 @@ impl Programs {
         if self.features.cookie {
             return Ok(&self.main);
         }
-        // The number of the target does not fit: on these kernels streams do not name their file.
-        let shape = cookie & u64::from(u32::MAX);
-        if let Some(index) = self.by_hook.iter().position(|(hook, _)| *hook == shape) {
+        if let Some(index) = self.by_hook.iter().position(|(hook, _)| *hook == cookie) {
             return Ok(&self.by_hook[index].1);
         }
-        let object = load_object(&self.features, &self.scope, self.ring_bytes, &[], shape, Some(&self.main))
+        let object = load_object(&self.features, &self.scope, self.ring_bytes, &[], cookie, Some(&self.main))
             .context("load the BPF programs for one more kind of hook")?;
-        self.by_hook.push((shape, object));
+        self.by_hook.push((cookie, object));
         Ok(&self.by_hook[self.by_hook.len() - 1].1)
     }
 

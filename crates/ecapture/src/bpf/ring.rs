@@ -1,7 +1,8 @@
 //! Reads the ring buffer: copies records out, in blocks, and does nothing else.
 
 use std::cell::RefCell;
-use std::os::fd::AsFd;
+use std::mem;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,9 +10,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use crossbeam_channel::Receiver;
-use libbpf_rs::{MapHandle, RingBufferBuilder};
-use rustix::event::epoll;
+use crossbeam_channel::{Receiver, bounded};
+use libbpf_rs::{MapHandle, RingBuffer, RingBufferBuilder};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
 
 use super::event::Event;
 
@@ -31,20 +34,34 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Starts reading. `blocks` may block; records then wait in the kernel until it is full, where
-    /// those that are lost are counted. Used blocks come back through `used`.
+    /// Starts reading. `send` may block; records then wait in the kernel until it is full, where those that are
+    /// lost are counted. Used blocks come back through `used`. `ready` runs on the thread, once it needs no
+    /// more of the kernel than to read.
+    ///
+    /// # Errors
+    /// The ring buffer can not be mapped.
     pub fn start(
         map: MapHandle,
-        blocks: impl Fn(Block) -> bool + Send + 'static,
+        send: impl Fn(Block) -> bool + Send + 'static,
         used: Receiver<Block>,
-        on_thread: impl FnOnce() + Send + 'static,
+        ready: impl FnOnce() + Send + 'static,
     ) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
+        let (started, start) = bounded(1);
         let thread = thread::Builder::new().name("ring".into()).spawn(move || {
-            on_thread();
-            read(map, &blocks, &used, &stopping)
+            let reader = match Reader::new(&map, &send, &used) {
+                Ok(reader) => reader,
+                Err(error) => {
+                    let _ = started.send(Err(error)); // start() waits for it
+                    return Ok(());
+                }
+            };
+            ready();
+            let _ = started.send(Ok(()));
+            reader.run(&stopping)
         })?;
+        start.recv().context("the ring thread ended")??;
         Ok(Self { stop, thread })
     }
 
@@ -55,45 +72,56 @@ impl Ring {
     }
 }
 
-fn read(map: MapHandle, send: &dyn Fn(Block) -> bool, used: &Receiver<Block>, stop: &AtomicBool) -> Result<()> {
-    // Edge triggered: a level-triggered poll returns at once while any record is unread, and the
-    // thread would spin through tiny batches.
-    let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    epoll::add(&poll, map.as_fd(), epoll::EventData::new_u64(0), epoll::EventFlags::IN | epoll::EventFlags::ET)?;
-    let block = Rc::new(RefCell::new(fresh(used)));
-    let filling = Rc::clone(&block);
-    let mut builder = RingBufferBuilder::new();
-    builder
-        .add(&map, move |record| {
-            let mut block = filling.borrow_mut();
-            let record = &record[..Event::used(record)];
-            if block.len() + 4 + record.len() > BLOCK {
-                send(std::mem::replace(&mut *block, fresh(used)));
-            }
-            block.extend_from_slice(&(record.len() as u32).to_ne_bytes());
-            block.extend_from_slice(record);
-            0
-        })
-        .context("map the ring buffer")?;
-    let ring = builder.build().context("map the ring buffer")?;
-    let timeout = rustix::event::Timespec { tv_sec: 0, tv_nsec: POLL.as_nanos() as _ };
-    loop {
-        let stopping = stop.load(Ordering::Acquire);
-        ring.consume().context("read the ring buffer")?;
-        let filled = std::mem::take(&mut *block.borrow_mut());
-        if filled.is_empty() {
-            *block.borrow_mut() = filled;
-        } else {
-            send(filled);
-            *block.borrow_mut() = fresh(used);
-        }
-        if stopping {
-            return Ok(());
-        }
+/// The mapped ring and the block that is being filled.
+struct Reader<'a> {
+    ring: RingBuffer<'a>,
+    poll: OwnedFd,
+    block: Rc<RefCell<Block>>,
+    send: &'a dyn Fn(Block) -> bool,
+    used: &'a Receiver<Block>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(map: &'a MapHandle, send: &'a dyn Fn(Block) -> bool, used: &'a Receiver<Block>) -> Result<Self> {
+        // Edge triggered: a level-triggered poll returns at once while any record is unread, and the
+        // thread would spin through tiny batches.
+        let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&poll, map.as_fd(), epoll::EventData::new_u64(0), epoll::EventFlags::IN | epoll::EventFlags::ET)?;
+        let block = Rc::new(RefCell::new(fresh(used)));
+        let filling = Rc::clone(&block);
+        let mut builder = RingBufferBuilder::new();
+        builder
+            .add(map, move |record| {
+                let mut block = filling.borrow_mut();
+                let record = &record[..Event::used(record)];
+                if block.len() + 4 + record.len() > BLOCK {
+                    send(mem::replace(&mut *block, fresh(used)));
+                }
+                block.extend_from_slice(&(record.len() as u32).to_ne_bytes());
+                block.extend_from_slice(record);
+                0
+            })
+            .context("map the ring buffer")?;
+        Ok(Self { ring: builder.build().context("map the ring buffer")?, poll, block, send, used })
+    }
+
+    fn run(self, stop: &AtomicBool) -> Result<()> {
+        let timeout = Timespec { tv_sec: 0, tv_nsec: POLL.as_nanos() as _ };
         let mut events = Vec::with_capacity(1);
-        match epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error).context("wait for the ring buffer"),
+        loop {
+            let stopping = stop.load(Ordering::Acquire);
+            self.ring.consume().context("read the ring buffer")?;
+            if !self.block.borrow().is_empty() {
+                (self.send)(self.block.replace(fresh(self.used)));
+            }
+            if stopping {
+                return Ok(());
+            }
+            events.clear();
+            match epoll::wait(&self.poll, spare_capacity(&mut events), Some(&timeout)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error).context("wait for the ring buffer"),
+            }
         }
     }
 }

@@ -47,25 +47,21 @@ static __always_inline void fill_head(struct event_head *head, __u32 kind, __u64
 	head->time = time;
 }
 
-static __always_inline void stream_announce(struct stream *stream, struct stream_key *key, __u32 target)
+static __always_inline void stream_announce(struct stream *stream, __u32 pid)
 {
 	struct stream_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 
 	if (!event)
 		return; /* tried again at the next call */
 	fill_head(&event->head, EVENT_STREAM, stream->id, stream->id);
-	event->object = key->object;
-	event->cgroup = bpf_get_current_cgroup_id();
-	event->pid = key->pid;
+	event->pid = pid;
 	event->uid = (__u32)bpf_get_current_uid_gid();
-	event->target = target;
-	event->pad = 0;
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 	stream->announced = 1;
 }
 
-static __always_inline struct stream *stream_get(__u32 pid, __u64 object, __u32 target, __u64 now)
+static __always_inline struct stream *stream_get(__u32 pid, __u64 object, __u64 now)
 {
 	struct stream_key key = { .object = object, .pid = pid };
 	struct stream *stream = bpf_map_lookup_elem(&streams, &key);
@@ -79,7 +75,7 @@ static __always_inline struct stream *stream_get(__u32 pid, __u64 object, __u32 
 			return 0;
 	}
 	if (!stream->announced)
-		stream_announce(stream, &key, target);
+		stream_announce(stream, pid);
 	return stream;
 }
 

@@ -204,8 +204,7 @@ static __always_inline bool is_enclosed(const struct thread *thread, const struc
 	for (int i = 0; i < FRAMES; i++) {
 		const struct frame *outer = &thread->frames[i];
 
-		if (outer->sp && outer->object == inner->object && HOOK_SENT(outer->hook) == HOOK_SENT(inner->hook) &&
-		    HOOK_RESULT(outer->hook) != RESULT_NONE)
+		if (outer->sp && outer->object == inner->object && HOOK_SENT(outer->hook) == HOOK_SENT(inner->hook))
 			enclosed = true;
 	}
 	return enclosed;

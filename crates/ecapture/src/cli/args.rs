@@ -80,7 +80,8 @@ pub struct Global {
     #[arg(long, global = true, value_name = "FILE")]
     pub eventaddr: Option<PathBuf>,
 
-    /// Write the program's own messages to this file too, as JSON lines.
+    /// Write the program's own messages to this file too, as JSON lines, and what is captured unless
+    /// --eventaddr names another one.
     #[arg(long, short, global = true, value_name = "FILE")]
     pub logaddr: Option<PathBuf>,
 

@@ -21,16 +21,21 @@ pub struct Config {
     pub library: Option<PathBuf>,
     /// Size of the ring buffer, bytes: a power of two.
     pub ring_bytes: u32,
-    /// `None`: standard output.
-    pub output: Option<PathBuf>,
-    /// A second destination of what is captured.
-    pub copy: Option<PathBuf>,
-    /// How it is written.
-    pub format: Format,
+    /// Where records go.
+    pub destinations: Vec<Destination>,
     /// BPF programs without BTF.
     pub without_btf: bool,
     /// BPF programs with BTF or none.
     pub only_btf: bool,
+}
+
+/// One place where records go.
+#[derive(Debug)]
+pub struct Destination {
+    /// `None`: standard output.
+    pub file: Option<PathBuf>,
+    /// How they are written.
+    pub format: Format,
 }
 
 /// How records are written.
@@ -55,21 +60,30 @@ impl Config {
     pub fn new(cli: Cli) -> Result<Self> {
         let Cli { command, global } = cli;
         let Some(Command::Tls(tls)) = command else { bail!("no command") };
-        let format = match global.format {
-            FormatName::Text => Format::Text { hex: global.hex, limit: (global.tsize != 0).then_some(global.tsize) },
-            FormatName::Json => Format::Json,
-        };
         Ok(Self {
             library: tls.libssl,
             ring_bytes: (global.mapsize << 10).next_power_of_two(),
-            format,
             without_btf: global.btf == 2,
             only_btf: global.btf == 1,
             scope: scope(&global)?,
-            output: global.output_file,
-            copy: global.eventaddr,
+            destinations: destinations(global),
         })
     }
+}
+
+fn destinations(global: Global) -> Vec<Destination> {
+    let format = match global.format {
+        FormatName::Text => Format::Text { hex: global.hex, limit: (global.tsize != 0).then_some(global.tsize) },
+        FormatName::Json => Format::Json,
+    };
+    let mut destinations = vec![Destination { file: global.output_file, format }];
+    // As in eCapture, what is captured goes where the log goes unless told otherwise; the log is JSON lines.
+    if let Some(file) = global.eventaddr {
+        destinations.push(Destination { file: Some(file), format });
+    } else if let Some(file) = global.logaddr {
+        destinations.push(Destination { file: Some(file), format: Format::Json });
+    }
+    destinations
 }
 
 /// Whether colours are wanted where a person may look.

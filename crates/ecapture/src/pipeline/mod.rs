@@ -18,14 +18,6 @@ pub use account::Account;
 use clock::Clock;
 use stream::{Piece, Stream};
 
-/// What the pipeline is told.
-pub enum Input {
-    /// Records of the kernel.
-    Block(Block),
-    /// A process ended or became another program.
-    Over(u32),
-}
-
 /// What came of a message is shown when nothing more comes for this long, ns.
 const PATIENCE: u64 = 100_000_000;
 
@@ -65,22 +57,23 @@ impl Pipeline {
         }
     }
 
-    /// Works until every sender is gone; then ends every stream. Used blocks go back through `used`.
-    pub fn run(mut self, input: &Receiver<Input>, used: &Sender<Block>) -> (Account, Sinks) {
+    /// Works until no more blocks can come; then ends every stream. `over` names processes that ended or became
+    /// another program. Used blocks go back through `used`.
+    pub fn run(mut self, blocks: &Receiver<Block>, over: &Receiver<u32>, used: &Sender<Block>) -> (Account, Sinks) {
         let tick = Duration::from_nanos(PATIENCE / 4);
         loop {
-            match input.recv_timeout(tick) {
-                Ok(Input::Block(block)) => {
+            match blocks.recv_timeout(tick) {
+                Ok(block) => {
                     for record in events(&block) {
                         self.take(record);
                     }
                     let _ = used.try_send(block);
                 }
-                Ok(Input::Over(pid)) => self.ending.push((Clock::now() + GRACE, pid)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.tend();
+            self.ending.extend(over.try_iter().map(|pid| (self.now + GRACE, pid)));
         }
         let all: Vec<u64> = self.streams.keys().copied().collect();
         all.into_iter().for_each(|id| self.end(id, None));

@@ -24,13 +24,17 @@ impl Output {
         Self::new("standard output".to_owned(), Target::Stdout(io::stdout()))
     }
 
-    /// A file that is made new. It may hold secrets: only its owner can read it.
+    /// A file that is made empty or new; it may hold secrets: only its owner can read a new one. Written at its
+    /// end, so that it can be shared with the log.
     ///
     /// # Errors
     /// The file can not be opened for writing.
     pub fn file(path: &Path) -> io::Result<Self> {
         use std::os::unix::fs::OpenOptionsExt;
-        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let file = File::options().append(true).create(true).mode(0o600).open(path)?;
+        if file.metadata()?.is_file() {
+            file.set_len(0)?;
+        }
         Ok(Self::new(path.display().to_string(), Target::File(file)))
     }
 

@@ -119,8 +119,7 @@ impl Discovery {
         }
         // The open file, not its path: what a path names differs between mount namespaces and may change.
         let exact = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let target = self.attachments.len() as u32;
-        self.attachments.push(self.programs.attach(target, Path::new(&exact), &found.hooks)?);
+        self.attachments.push(self.programs.attach(Path::new(&exact), &found.hooks)?);
         tracing::info!("attached {} ({})", path.display(), found.description);
         for note in &found.notes {
             tracing::debug!("{}: {note}", path.display());

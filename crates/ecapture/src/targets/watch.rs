@@ -42,13 +42,13 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Starts watching every process.
+    /// Starts watching every process for its end and, with `code`, for the files it maps code of.
     ///
     /// # Errors
     /// The kernel refused: capability `CAP_PERFMON`, or no perf events.
-    pub fn start() -> Result<Self> {
+    pub fn start(code: bool) -> Result<Self> {
         let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_else(|_| "0".into());
-        let buffers = cpus(&online).map(buffer).collect::<Result<_>>().context("watch for new programs")?;
+        let buffers = cpus(&online).map(|cpu| buffer(cpu, code)).collect::<Result<_>>().context("watch for new programs")?;
         Ok(Self { buffers })
     }
 
@@ -92,12 +92,12 @@ fn change(record: Record<'_>, is_exec: bool) -> Option<Change> {
     }
 }
 
-fn buffer(cpu: usize) -> Result<Sampler> {
+fn buffer(cpu: usize, code: bool) -> Result<Sampler> {
     let counter = Builder::new(Software::DUMMY)
         .any_pid()
         .one_cpu(cpu)
-        .mmap(true)
-        .mmap2(true)
+        .mmap(code)
+        .mmap2(code)
         .task(true)
         .comm(true)
         .comm_exec(true)
