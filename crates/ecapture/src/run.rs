@@ -22,8 +22,9 @@ use crate::sinks::{Failure, Json, Output, Sink, Sinks, Style, Text};
 use crate::targets::{self, Change, Discovery, Watch};
 use crate::{preflight, privileges};
 
-/// Blocks of 1 MiB that may wait for the pipeline; more wait in the kernel's ring.
-const QUEUE: usize = 32;
+/// Blocks of 1 MiB that may wait for the pipeline; more wait in the kernel's ring. A download at full speed
+/// takes both CPUs of a small machine, and we catch up after it.
+const QUEUE: usize = 64;
 
 /// How a run ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -136,6 +137,7 @@ impl Stages {
         let (used, recycled) = bounded(QUEUE);
         let (over, ended) = unbounded();
         let pipeline = thread::Builder::new().name("pipeline".into()).spawn(move || {
+            privileges::hurry();
             privileges::drop_all();
             Pipeline::new(sinks).run(&filled, &ended, &used)
         })?;
