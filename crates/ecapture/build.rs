@@ -9,7 +9,8 @@ use std::process::Command;
 ///
 /// `-mcpu` is pinned: what clang takes by default changes with its version, and old kernels
 /// refuse newer instruction sets.
-const VARIANTS: [(&str, &[&str]); 2] = [("modern", &["-mcpu=v3"]), ("legacy", &["-mcpu=v2", "-DECAPTURE_LEGACY"])];
+const VARIANTS: [(&str, &[&str]); 2] =
+    [("modern", &["-mcpu=v3"]), ("legacy", &["-mcpu=v2", "-DECAPTURE_LEGACY"])];
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));

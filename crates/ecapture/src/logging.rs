@@ -20,7 +20,9 @@ use crate::cli::colours;
 /// # Errors
 /// The file can not be made.
 pub fn start(debug: bool, file: Option<&Path>) -> Result<()> {
-    libbpf_rs::set_print(debug.then_some((libbpf_rs::PrintLevel::Warn, |_, text| tracing::debug!("{}", text.trim_end()))));
+    libbpf_rs::set_print(
+        debug.then_some((libbpf_rs::PrintLevel::Warn, |_, text| tracing::debug!("{}", text.trim_end()))),
+    );
     let level = LevelFilter::from_level(if debug { Level::DEBUG } else { Level::INFO });
     let console = tracing_subscriber::fmt::layer()
         .with_target(false)
@@ -30,7 +32,13 @@ pub fn start(debug: bool, file: Option<&Path>) -> Result<()> {
     let json = file
         .map(|path| log_file(path).with_context(|| format!("--logaddr {}", path.display())))
         .transpose()?
-        .map(|file| tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(Arc::new(file)).with_filter(level));
+        .map(|file| {
+            tracing_subscriber::fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_writer(Arc::new(file))
+                .with_filter(level)
+        });
     tracing_subscriber::registry().with(console).with(json).init();
     Ok(())
 }

@@ -34,7 +34,10 @@ fn main() -> ExitCode {
         let _ = Cli::command().print_help();
         return ExitCode::SUCCESS;
     }
-    match logging::start(cli.global.debug, cli.global.logaddr.as_deref()).and_then(|()| Config::new(cli)).and_then(run::tls) {
+    match logging::start(cli.global.debug, cli.global.logaddr.as_deref())
+        .and_then(|()| Config::new(cli))
+        .and_then(run::tls)
+    {
         Ok(Ended::AsAsked) => ExitCode::SUCCESS,
         Ok(Ended::SinkFailed) => ExitCode::from(STOPPED_EARLY),
         Err(error) => {

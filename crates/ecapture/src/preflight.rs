@@ -22,12 +22,19 @@ const OLDEST: (u32, u32) = (5, 5);
 pub fn check() -> Result<()> {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     if version(&release).is_some_and(|version| version < OLDEST) {
-        bail!("Linux {release} is too old: {}.{} or newer is needed on {}", OLDEST.0, OLDEST.1, std::env::consts::ARCH);
+        bail!(
+            "Linux {release} is too old: {}.{} or newer is needed on {}",
+            OLDEST.0,
+            OLDEST.1,
+            std::env::consts::ARCH
+        );
     }
     let held = privileges::effective()?;
     let any = |options: &[CapabilitySet]| options.iter().any(|option| held.contains(*option));
     if !any(&[CapabilitySet::BPF, CapabilitySet::SYS_ADMIN]) {
-        bail!("not permitted to load BPF programs: run as root, or give CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE");
+        bail!(
+            "not permitted to load BPF programs: run as root, or give CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"
+        );
     }
     if !any(&[CapabilitySet::PERFMON, CapabilitySet::SYS_ADMIN]) {
         bail!("not permitted to attach uprobes: CAP_PERFMON is missing; run as root or give it");
@@ -57,7 +64,9 @@ pub fn check_features(features: &Features) -> Result<()> {
     }
     let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
     if lockdown.contains("[confidentiality]") {
-        tracing::warn!("kernel lockdown is \"confidentiality\": BPF may be refused; boot with lockdown=integrity or none");
+        tracing::warn!(
+            "kernel lockdown is \"confidentiality\": BPF may be refused; boot with lockdown=integrity or none"
+        );
     }
     Ok(())
 }

@@ -115,10 +115,8 @@ impl Programs {
     /// # Errors
     /// The kernel refused a probe; none of the file's probes stays.
     pub fn attach(&mut self, path: &Path, hooks: &[Hook]) -> Result<Attachment> {
-        let probes: Vec<Probe> = hooks
-            .iter()
-            .flat_map(|hook| probes(hook, self.features.uprobe_session))
-            .collect();
+        let probes: Vec<Probe> =
+            hooks.iter().flat_map(|hook| probes(hook, self.features.uprobe_session)).collect();
         let links = if self.features.uprobe_multi && self.features.cookie {
             self.attach_together(path, &probes)?
         } else {

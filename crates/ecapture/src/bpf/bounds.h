@@ -6,13 +6,11 @@
  * min(value, max) that the verifier can follow: clang otherwise compares one
  * copy of the value and passes another.
  */
-#define clamp_to(value, max)                                                   \
-	({                                                                     \
-		__u64 clamped = (value);                                       \
-		asm volatile("if %0 <= %1 goto +1\n%0 = %1"                    \
-			     : "+r"(clamped)                                   \
-			     : "i"(max));                                      \
-		clamped;                                                       \
+#define clamp_to(value, max)                                                             \
+	({                                                                               \
+		__u64 clamped = (value);                                                 \
+		asm volatile("if %0 <= %1 goto +1\n%0 = %1" : "+r"(clamped) : "i"(max)); \
+		clamped;                                                                 \
 	})
 
 #endif

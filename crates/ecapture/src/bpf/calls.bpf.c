@@ -19,6 +19,11 @@
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
+/* Only to have these types in BTF, where a test compares them with event.rs. */
+const struct stream_event *stream_event_type;
+const struct peer_event *peer_event_type;
+const struct close_event *close_event_type;
+
 static __always_inline __u64 hook_of(void *ctx)
 {
 	if (settings.has_cookie)
@@ -27,11 +32,11 @@ static __always_inline __u64 hook_of(void *ctx)
 }
 
 /* The empty asm keeps clang from merging the loads into one at a computed address, which is forbidden. */
-#define LOADED(value)                                                          \
-	({                                                                     \
-		__u64 loaded = (value);                                        \
-		asm volatile("" : "+r"(loaded));                               \
-		loaded;                                                        \
+#define LOADED(value)                            \
+	({                                       \
+		__u64 loaded = (value);          \
+		asm volatile("" : "+r"(loaded)); \
+		loaded;                          \
 	})
 
 static __always_inline __u64 argument(struct pt_regs *regs, __u32 number)

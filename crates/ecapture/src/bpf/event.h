@@ -73,7 +73,7 @@ struct close_event {
  * The attach cookie describes a hook of the shape "plaintext call":
  * which arguments (1-based, 0 = none) hold what, and how the result is read.
  */
-#define HOOK_OBJECT(c) ((c) & 0xf)
+#define HOOK_OBJECT(c) ((c)&0xf)
 #define HOOK_BUFFER(c) ((c) >> 4 & 0xf)
 #define HOOK_OUT(c) ((c) >> 8 & 0xf)
 #define HOOK_RESULT(c) ((c) >> 12 & 0xf)

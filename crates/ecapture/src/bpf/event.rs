@@ -4,10 +4,6 @@
 
 use std::ffi::CStr;
 
-/// The longest payload of one record, bytes.
-#[cfg(test)]
-pub const CHUNK_MAX: u32 = 65_536;
-
 const HEAD: usize = 24;
 
 /// One record.
@@ -275,5 +271,88 @@ impl Counters {
     /// One counter.
     pub fn get(&self, counter: Counter) -> Count {
         Count { events: self.0[counter as usize], bytes: self.0[counter as usize + 1] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use libbpf_rs::btf::types::{MemberAttr, Struct};
+    use libbpf_rs::btf::{Btf, HasSize};
+
+    use super::*;
+    use crate::bpf::load::objects;
+
+    /// Offset in bytes and size of each member, as clang laid them out.
+    fn layout(btf: &Btf<'_>, name: &str) -> (usize, Vec<(String, usize)>) {
+        let of: Struct<'_> = btf.type_by_name(name).unwrap_or_else(|| panic!("no struct {name}"));
+        let members = of.iter().map(|member| {
+            let MemberAttr::Normal { offset } = member.attr else { panic!("a bit field in {name}") };
+            (member.name.unwrap_or_default().to_string_lossy().into_owned(), offset as usize / 8)
+        });
+        (of.size(), members.collect())
+    }
+
+    /// Everything in this file reads or writes at these offsets.
+    #[test]
+    fn layouts_are_those_of_event_h() {
+        let expected: [(&str, usize, &[(&str, usize)]); 6] = [
+            ("event_head", HEAD, &[("kind", 0), ("tid", 4), ("stream", 8), ("time", 16)]),
+            ("data_event", HEAD + 16, &[("head", 0), ("position", 24), ("length", 32), ("flags", 36)]),
+            ("stream_event", HEAD + 24, &[("head", 0), ("pid", 24), ("uid", 28), ("comm", 32)]),
+            ("close_event", HEAD + 16, &[("head", 0), ("received", 24), ("sent", 32)]),
+            (
+                "peer",
+                160,
+                &[
+                    ("family", 0),
+                    ("fd", 4),
+                    ("local_port", 8),
+                    ("remote_port", 10),
+                    ("pad", 12),
+                    ("local", 16),
+                    ("remote", 32),
+                    ("path", 48),
+                    ("path_length", 156),
+                ],
+            ),
+            (
+                "settings",
+                32,
+                &[
+                    ("hook", 0),
+                    ("cgroup", 8),
+                    ("self", 16),
+                    ("wake_bytes", 20),
+                    ("has_cookie", 24),
+                    ("by_pid", 25),
+                    ("by_uid", 26),
+                    ("by_comm", 27),
+                    ("by_not_comm", 28),
+                    ("cgroup_level", 29),
+                    ("pad", 30),
+                ],
+            ),
+        ];
+        for object in [objects::CALLS_MODERN, objects::CALLS_LEGACY] {
+            let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+            file.write_all(object).expect("written");
+            let btf = Btf::from_path(file.path()).expect("BTF of our object");
+            for (name, size, members) in &expected {
+                let members = members.iter().map(|(member, at)| ((*member).to_owned(), *at)).collect();
+                assert_eq!(layout(&btf, name), (*size, members), "struct {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_record_is_malformed() {
+        let mut record = vec![0; 64];
+        record[..4].copy_from_slice(&3u32.to_ne_bytes());
+        record[32..36].copy_from_slice(&1000u32.to_ne_bytes());
+        for length in 0..record.len() {
+            assert!(Event::parse(&record[..length]).is_err(), "{length}");
+        }
     }
 }

@@ -83,7 +83,9 @@ impl Features {
 
 fn has_helper(helper: u32) -> bool {
     // SAFETY: a query by numbers; the last argument may be null.
-    unsafe { libbpf_sys::libbpf_probe_bpf_helper(libbpf_sys::BPF_PROG_TYPE_KPROBE, helper, std::ptr::null()) == 1 }
+    unsafe {
+        libbpf_sys::libbpf_probe_bpf_helper(libbpf_sys::BPF_PROG_TYPE_KPROBE, helper, std::ptr::null()) == 1
+    }
 }
 
 fn has_map(kind: u32) -> bool {
@@ -104,9 +106,7 @@ fn has_link(kind: u32) -> bool {
     options.__bindgen_anon_1.uprobe_multi.offsets = &raw const offset;
     options.__bindgen_anon_1.uprobe_multi.cnt = 1;
     // SAFETY: the options and what they point to outlive the call; no link is made on a directory.
-    let result = unsafe {
-        libbpf_sys::bpf_link_create(program.as_raw_fd(), -1, kind, &raw const options)
-    };
+    let result = unsafe { libbpf_sys::bpf_link_create(program.as_raw_fd(), -1, kind, &raw const options) };
     result == -rustix::io::Errno::BADF.raw_os_error()
 }
 

@@ -9,7 +9,7 @@ use super::event::{Counters, Settings};
 use super::features::Features;
 
 /// The objects that build.rs made.
-mod objects {
+pub(super) mod objects {
     pub const CALLS_MODERN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/calls.modern.bpf.o"));
     pub const CALLS_LEGACY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/calls.legacy.bpf.o"));
 }
@@ -174,12 +174,19 @@ fn load_object(
     Ok(object)
 }
 
-fn set_maps(object: &mut OpenObject, settings: &Settings, ring_bytes: u32, share: Option<&Object>) -> Result<()> {
+fn set_maps(
+    object: &mut OpenObject,
+    settings: &Settings,
+    ring_bytes: u32,
+    share: Option<&Object>,
+) -> Result<()> {
     for mut map in object.maps_mut() {
         let name = map.name().to_string_lossy().into_owned();
         if name.ends_with(".settings") {
             map.set_initial_value(&settings.to_bytes()).context("settings of the programs")?;
-        } else if let Some(shared) = share.and_then(|from| from.maps().find(|other| other.name() == name.as_str())) {
+        } else if let Some(shared) =
+            share.and_then(|from| from.maps().find(|other| other.name() == name.as_str()))
+        {
             if !name.contains(".rodata") {
                 map.reuse_fd(shared.as_fd())?;
             }

@@ -15,7 +15,7 @@ static __always_inline void emit_small(const struct data_event *head, __u64 buff
 	struct {
 		struct data_event head;
 		__u64 payload[SMALL / 8];
-	} *record;
+	} * record;
 	__u64 payload[SMALL / 8] = {};
 
 	if (bpf_probe_read_user(payload, clamp_to(head->length, SMALL), (void *)buffer)) {
@@ -67,8 +67,8 @@ static __always_inline __u32 emit_sized(struct chunks *chunks, __u32 length)
 #define emit_chunk emit_sized
 #else
 /* Linux >= 6.16: records of exactly the size that is needed. */
-extern int bpf_probe_read_user_dynptr(struct bpf_dynptr *dptr, __u64 off, __u64 size, const void *unsafe_ptr) __ksym
-	__weak;
+extern int bpf_probe_read_user_dynptr(struct bpf_dynptr *dptr, __u64 off, __u64 size,
+				      const void *unsafe_ptr) __ksym __weak;
 
 static __always_inline __u32 emit_exact(struct chunks *chunks, __u32 length)
 {
@@ -79,7 +79,8 @@ static __always_inline __u32 emit_exact(struct chunks *chunks, __u32 length)
 		return COUNT_RING_FULL;
 	}
 	bpf_dynptr_write(&record, 0, &chunks->head, sizeof(chunks->head), 0);
-	if (bpf_probe_read_user_dynptr(&record, sizeof(chunks->head), length, (void *)chunks->buffer)) {
+	if (bpf_probe_read_user_dynptr(&record, sizeof(chunks->head), length,
+				       (void *)chunks->buffer)) {
 		bpf_ringbuf_discard_dynptr(&record, BPF_RB_NO_WAKEUP);
 		return COUNT_UNREADABLE;
 	}

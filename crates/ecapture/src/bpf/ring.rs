@@ -87,7 +87,12 @@ impl<'a> Reader<'a> {
         // Edge triggered: a level-triggered poll returns at once while any record is unread, and the
         // thread would spin through tiny batches.
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&poll, map.as_fd(), epoll::EventData::new_u64(0), epoll::EventFlags::IN | epoll::EventFlags::ET)?;
+        epoll::add(
+            &poll,
+            map.as_fd(),
+            epoll::EventData::new_u64(0),
+            epoll::EventFlags::IN | epoll::EventFlags::ET,
+        )?;
         let block = Rc::new(RefCell::new(fresh(used)));
         let filling = Rc::clone(&block);
         let mut builder = RingBufferBuilder::new();
@@ -139,10 +144,13 @@ fn run_first() {
 }
 
 fn fresh(used: &Receiver<Block>) -> Block {
-    used.try_recv().map_or_else(|_| Vec::with_capacity(BLOCK), |mut block| {
-        block.clear();
-        block
-    })
+    used.try_recv().map_or_else(
+        |_| Vec::with_capacity(BLOCK),
+        |mut block| {
+            block.clear();
+            block
+        },
+    )
 }
 
 /// The records of a block.

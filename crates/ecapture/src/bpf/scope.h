@@ -30,12 +30,12 @@ static __always_inline void count(__u32 index, __u64 bytes)
 	counted->value[(index + 1) & (COUNT_MAX - 1)] += bytes;
 }
 
-#define SELECTION(name, key_type)                                              \
-	struct {                                                               \
-		__uint(type, BPF_MAP_TYPE_HASH);                               \
-		__uint(max_entries, 1024);                                     \
-		__type(key, key_type);                                         \
-		__type(value, __u8);                                           \
+#define SELECTION(name, key_type)                \
+	struct {                                 \
+		__uint(type, BPF_MAP_TYPE_HASH); \
+		__uint(max_entries, 1024);       \
+		__type(key, key_type);           \
+		__type(value, __u8);             \
 	} name SEC(".maps")
 
 struct comm {
@@ -72,7 +72,8 @@ static __always_inline bool in_scope(__u32 pid)
 		if (settings.by_not_comm && bpf_map_lookup_elem(&not_comms, &comm))
 			return false;
 	}
-	if (settings.cgroup && bpf_get_current_ancestor_cgroup_id(settings.cgroup_level) != settings.cgroup)
+	if (settings.cgroup &&
+	    bpf_get_current_ancestor_cgroup_id(settings.cgroup_level) != settings.cgroup)
 		return false;
 	return true;
 }

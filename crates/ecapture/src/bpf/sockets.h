@@ -44,7 +44,9 @@ static __always_inline bool unix_name(struct peer *peer, struct sock *sk)
 	if (length <= 0)
 		return false;
 	peer->path_length = clamp_to(length, UNIX_PATH_LEN);
-	bpf_probe_read_kernel(peer->path, sizeof(peer->path), (void *)address + bpf_core_field_offset(address->name) + sizeof(__u16));
+	bpf_probe_read_kernel(peer->path, sizeof(peer->path),
+			      (void *)address + bpf_core_field_offset(address->name) +
+				      sizeof(__u16));
 	return true;
 }
 

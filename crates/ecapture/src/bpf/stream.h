@@ -35,8 +35,9 @@ struct {
  */
 static __always_inline __u64 wake_flag(void)
 {
-	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= settings.wake_bytes ? BPF_RB_FORCE_WAKEUP :
-										      BPF_RB_NO_WAKEUP;
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= settings.wake_bytes ?
+		       BPF_RB_FORCE_WAKEUP :
+		       BPF_RB_NO_WAKEUP;
 }
 
 static __always_inline void fill_head(struct event_head *head, __u32 kind, __u64 stream, __u64 time)
@@ -80,7 +81,8 @@ static __always_inline struct stream *stream_get(__u32 pid, __u64 object, __u64 
 }
 
 /* Says which socket the object speaks through, once it was seen. */
-static __always_inline void stream_tie(struct stream *stream, struct thread *thread, struct frame *frame)
+static __always_inline void stream_tie(struct stream *stream, struct thread *thread,
+				       struct frame *frame)
 {
 	__u64 *tied = tied_slot(thread, frame->object);
 	struct peer_event *event;

@@ -98,8 +98,8 @@ static __always_inline struct thread *thread_find(void)
 
 static __always_inline struct thread *thread_get(void)
 {
-	struct thread *thread =
-		bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct thread *thread = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0,
+						     BPF_LOCAL_STORAGE_GET_F_CREATE);
 
 	if (thread && !thread->id)
 		thread->id = bpf_get_current_pid_tgid();
@@ -163,7 +163,8 @@ static __always_inline void await_no_socket(void)
 
 static __always_inline struct frame *frame_push(struct thread *thread, __u64 sp)
 {
-	__u32 slot = frame_slot(thread, sp); /* found: it never returned, or a second attachment sees it */
+	__u32 slot = frame_slot(thread,
+				sp); /* found: it never returned, or a second attachment sees it */
 	struct frame *frame;
 
 	if (slot == FRAMES) {
@@ -204,7 +205,8 @@ static __always_inline bool is_enclosed(const struct thread *thread, const struc
 	for (int i = 0; i < FRAMES; i++) {
 		const struct frame *outer = &thread->frames[i];
 
-		if (outer->sp && outer->object == inner->object && HOOK_SENT(outer->hook) == HOOK_SENT(inner->hook))
+		if (outer->sp && outer->object == inner->object &&
+		    HOOK_SENT(outer->hook) == HOOK_SENT(inner->hook))
 			enclosed = true;
 	}
 	return enclosed;

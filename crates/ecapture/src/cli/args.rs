@@ -9,8 +9,16 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// No CA certificate, no restart, no change to the watched program: functions of TLS libraries are
 /// hooked with eBPF uprobes.
 #[derive(Debug, Parser)]
-#[command(name = "ecapture", version, infer_subcommands = true, arg_required_else_help = false, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 stopped as asked, 1 could not start, 2 stopped early because of an error.")]
+#[command(
+    name = "ecapture",
+    version,
+    infer_subcommands = true,
+    arg_required_else_help = false,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Exit codes: 0 stopped as asked, 1 could not start, 2 stopped early because of an error."
+)]
 pub struct Cli {
     /// What to capture.
     #[command(subcommand)]

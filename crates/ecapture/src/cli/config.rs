@@ -73,7 +73,9 @@ impl Config {
 
 fn destinations(global: Global) -> Vec<Destination> {
     let format = match global.format {
-        FormatName::Text => Format::Text { hex: global.hex, limit: (global.tsize != 0).then_some(global.tsize) },
+        FormatName::Text => {
+            Format::Text { hex: global.hex, limit: (global.tsize != 0).then_some(global.tsize) }
+        }
         FormatName::Json => Format::Json,
     };
     let mut destinations = vec![Destination { file: global.output_file, format }];
@@ -112,9 +114,12 @@ const CGROUP2: i64 = 0x6367_7270;
 
 fn cgroup(path: &Path) -> Result<Cgroup> {
     let path = fs::canonicalize(path).with_context(|| format!("--cgroup_path {}", path.display()))?;
-    let is_cgroup2 = |path: &Path| statfs(path).is_ok_and(|fs| fs.f_type as i64 == CGROUP2);
+    let is_cgroup2 = |path: &Path| statfs(path).is_ok_and(|fs| fs.f_type == CGROUP2);
     if !is_cgroup2(&path) {
-        bail!("--cgroup_path {}: not a directory of cgroup v2; `findmnt -t cgroup2` tells where that is mounted", path.display());
+        bail!(
+            "--cgroup_path {}: not a directory of cgroup v2; `findmnt -t cgroup2` tells where that is mounted",
+            path.display()
+        );
     }
     // The root of the mount is the last parent that still belongs to it.
     let level = path.ancestors().skip(1).take_while(|parent| is_cgroup2(parent)).count();

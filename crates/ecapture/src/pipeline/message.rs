@@ -80,7 +80,14 @@ impl Assembly {
     }
 
     /// Shows what is held. An ended message shows in any case, so that its end is seen.
-    pub fn show(&mut self, context: &Context<'_>, direction: Direction, last: bool, note: &str, sinks: &mut Sinks) {
+    pub fn show(
+        &mut self,
+        context: &Context<'_>,
+        direction: Direction,
+        last: bool,
+        note: &str,
+        sinks: &mut Sinks,
+    ) {
         let Some(name) = &self.name else { return };
         if self.held.is_empty() && !(last && (self.shown == 0 || !note.is_empty())) {
             return;

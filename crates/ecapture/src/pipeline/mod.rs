@@ -59,7 +59,12 @@ impl Pipeline {
 
     /// Works until no more blocks can come; then ends every stream. `over` names processes that ended or became
     /// another program. Used blocks go back through `used`.
-    pub fn run(mut self, blocks: &Receiver<Block>, over: &Receiver<u32>, used: &Sender<Block>) -> (Account, Sinks) {
+    pub fn run(
+        mut self,
+        blocks: &Receiver<Block>,
+        over: &Receiver<u32>,
+        used: &Sender<Block>,
+    ) -> (Account, Sinks) {
         let tick = Duration::from_nanos(PATIENCE / 4);
         loop {
             match blocks.recv_timeout(tick) {
@@ -98,14 +103,17 @@ impl Pipeline {
                     stream.tie(&peer);
                 }
             }
-            Body::Data(data) => self.data(event.stream, &Piece {
-                tid: event.tid,
-                time: self.clock.wall(event.time),
-                direction: if data.sent { Direction::Sent } else { Direction::Received },
-                position: data.position,
-                file_bytes: data.file_bytes,
-                payload: data.payload,
-            }),
+            Body::Data(data) => self.data(
+                event.stream,
+                &Piece {
+                    tid: event.tid,
+                    time: self.clock.wall(event.time),
+                    direction: if data.sent { Direction::Sent } else { Direction::Received },
+                    position: data.position,
+                    file_bytes: data.file_bytes,
+                    payload: data.payload,
+                },
+            ),
             Body::Close { received, sent } => self.end(event.stream, Some((received, sent))),
         }
     }

@@ -170,6 +170,8 @@ fn endpoints(peer: &Peer) -> (Endpoint, Endpoint) {
 fn unix_name(path: &[u8]) -> String {
     match path {
         [0, name @ ..] => format!("@{}", String::from_utf8_lossy(name)),
-        path => String::from_utf8_lossy(path.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned(),
+        path => {
+            String::from_utf8_lossy(path.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
+        }
     }
 }

@@ -51,7 +51,12 @@ impl Text {
         let time = Timestamp::from_nanosecond(record.time.into()).unwrap_or_default();
         write!(out, "{time:.9} PID:{}, Comm:", record.thread.process.pid)?;
         escape::write(out, record.thread.process.comm.as_bytes())?;
-        write!(out, ", Src:{address}{}{reset}, Dest:{address}{}{reset}", record.source(), record.destination())?;
+        write!(
+            out,
+            ", Src:{address}{}{reset}, Dest:{address}{}{reset}",
+            record.source(),
+            record.destination()
+        )?;
         write!(out, ", TID:{}, UID:{}", record.thread.tid, record.thread.process.uid)?;
         if let Some(fd) = record.connection.fd {
             write!(out, ", FD:{fd}")?;
@@ -98,7 +103,9 @@ impl Sink for Text {
         self.header(record)?;
         match record.kind {
             Kind::Gap(bytes) => writeln!(self.output, "--- {bytes} bytes were lost here ---"),
-            Kind::File(bytes) => writeln!(self.output, "--- {bytes} bytes of a file were sent by the kernel ---"),
+            Kind::File(bytes) => {
+                writeln!(self.output, "--- {bytes} bytes of a file were sent by the kernel ---")
+            }
             Kind::Message(_) | Kind::Data => self.payload(record),
         }?;
         self.output.write_all(b"\n")

@@ -107,7 +107,10 @@ impl Discovery {
             Verdict::Hooks(found) => self.attach(&file, path, &found),
             Verdict::Unusable(reason) => bail!("{}: {reason}", path.display()),
             Verdict::Nothing => {
-                bail!("{}: no SSL_read or SSL_write in it; give a libssl or a program with OpenSSL inside", path.display())
+                bail!(
+                    "{}: no SSL_read or SSL_write in it; give a libssl or a program with OpenSSL inside",
+                    path.display()
+                )
             }
         }
     }

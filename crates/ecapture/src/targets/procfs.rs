@@ -110,7 +110,9 @@ mod tests {
         assert_eq!(read.file, FileId { device: (0xfe, 1), inode: 42 });
         assert_eq!((read.start, read.end), (0x7f00, 0x7fff));
         assert_eq!(read.path, Path::new("/usr/lib/my lib.so"));
-        for other in ["7f00-7fff rw-p 0 fe:01 42 /a", "7f00-7fff r-xp 0 00:00 0 [vdso]", "", "/", "x-y r-xp 0 /"] {
+        for other in
+            ["7f00-7fff rw-p 0 fe:01 42 /a", "7f00-7fff r-xp 0 00:00 0 [vdso]", "", "/", "x-y r-xp 0 /"]
+        {
             assert_eq!(mapping(other.as_bytes()), None, "{other}");
         }
     }
@@ -120,6 +122,9 @@ mod tests {
         let exe = std::env::current_exe().expect("a path");
         let code = code(std::process::id()).expect("our own maps");
         let own = code.iter().find(|mapping| mapping.path == exe).expect("the test program");
-        assert_eq!(own.open(std::process::id()).expect("opens").metadata().expect("stat").ino(), own.file.inode);
+        assert_eq!(
+            own.open(std::process::id()).expect("opens").metadata().expect("stat").ino(),
+            own.file.inode
+        );
     }
 }

@@ -48,7 +48,10 @@ impl Watch {
     /// The kernel refused: capability `CAP_PERFMON`, or no perf events.
     pub fn start(code: bool) -> Result<Self> {
         let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_else(|_| "0".into());
-        let buffers = cpus(&online).map(|cpu| buffer(cpu, code)).collect::<Result<_>>().context("watch for new programs")?;
+        let buffers = cpus(&online)
+            .map(|cpu| buffer(cpu, code))
+            .collect::<Result<_>>()
+            .context("watch for new programs")?;
         Ok(Self { buffers })
     }
 
@@ -79,7 +82,10 @@ fn change(record: Record<'_>, is_exec: bool) -> Option<Change> {
         Record::Mmap2(mmap) => Some(Change::Code {
             pid: mmap.pid,
             mapping: Mapping {
-                file: FileId { device: (mmap.maj()?, mmap.min()?), inode: mmap.ino().filter(|inode| *inode != 0)? },
+                file: FileId {
+                    device: (mmap.maj()?, mmap.min()?),
+                    inode: mmap.ino().filter(|inode| *inode != 0)?,
+                },
                 start: mmap.addr,
                 end: mmap.addr + mmap.len,
                 path: mmap.filename_os().into(),

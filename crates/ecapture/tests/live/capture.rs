@@ -1,0 +1,175 @@
+//! A run of ecapture.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::process::{Finished, Running, wait_for};
+use crate::record::{self, Record, Records};
+
+/// The program under test.
+pub const ECAPTURE: &str = env!("CARGO_BIN_EXE_ecapture");
+
+/// Room for everything that a test moves: a build without optimisation may be slower than the traffic.
+pub const ROOMY: [&str; 2] = ["--mapsize", if cfg!(debug_assertions) { "524288" } else { "5120" }];
+
+/// `ecapture`, in a known environment.
+pub fn ecapture() -> Command {
+    let mut command = Command::new(ECAPTURE);
+    clean(&mut command);
+    command
+}
+
+/// Takes out of the environment what would change how ecapture behaves.
+pub fn clean(command: &mut Command) {
+    command.env_remove("NO_COLOR").env_remove("ECAPTURE_DISABLE_FEATURES").env_remove("LD_LIBRARY_PATH");
+}
+
+/// A capture in progress, as JSON lines in a file.
+pub struct Capture {
+    running: Running,
+    directory: TempDir,
+}
+
+/// A capture that ended.
+#[derive(Debug)]
+pub struct Captured {
+    pub code: i32,
+    pub stderr: String,
+    pub records: Records,
+    /// Nothing when it ended without one.
+    pub summary: Option<Summary>,
+}
+
+/// The numbers of the summary line.
+#[derive(Debug)]
+pub struct Summary(String);
+
+impl Summary {
+    fn of(stderr: &str) -> Option<Self> {
+        stderr.lines().find_map(|line| Some(Self(line.split_once("summary: ")?.1.to_owned())))
+    }
+
+    /// The number behind `name=`.
+    #[track_caller]
+    pub fn get(&self, name: &str) -> u64 {
+        let number = self.0.split([' ', '(', ')', ';']).find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {name} in {}", self.0))
+    }
+}
+
+impl Capture {
+    /// `ecapture tls` with these arguments; returns when it captures.
+    pub fn start<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
+        Self::with(ecapture(), arguments)
+    }
+
+    /// Captures only what uses this file.
+    pub fn of(library: &Path) -> Self {
+        Self::start([OsStr::new("--libssl"), library.as_os_str()])
+    }
+
+    /// The same, never short of room.
+    pub fn of_much(library: &Path) -> Self {
+        Self::start([OsStr::new("--libssl"), library.as_os_str()].into_iter().chain(ROOMY.map(OsStr::new)))
+    }
+
+    /// With a command that runs ecapture.
+    pub fn with<A: AsRef<OsStr>>(command: Command, arguments: impl IntoIterator<Item = A>) -> Self {
+        let capture = Self::launch(command, arguments);
+        capture.wait_until_ready();
+        capture
+    }
+
+    /// Does not wait until it captures.
+    pub fn launch<A: AsRef<OsStr>>(mut command: Command, arguments: impl IntoIterator<Item = A>) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        // Another user may have to write there.
+        fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("chmod");
+        command.arg("tls").args(arguments);
+        command.args(["--format", "json", "--output_file"]).arg(directory.path().join("records"));
+        Self { running: Running::start(&mut command), directory }
+    }
+
+    /// Waits for the line that says so.
+    pub fn wait_until_ready(&self) {
+        self.running.error_line("\"capturing\"", |line| line.contains(" capturing: ").then_some(()));
+    }
+
+    /// Waits for a line on standard error that contains `words`.
+    pub fn wait_for_line(&self, words: &str) -> String {
+        self.running.error_line(words, |line| line.contains(words).then(|| line.to_owned()))
+    }
+
+    /// Its process.
+    pub fn running(&mut self) -> &mut Running {
+        &mut self.running
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// Where records go.
+    pub fn output(&self) -> PathBuf {
+        self.directory.path().join("records")
+    }
+
+    /// Waits until a record is shown that `accepts`.
+    pub fn wait_for_record(&self, what: &str, accepts: impl Fn(&Record) -> bool) -> Record {
+        wait_for(what, || {
+            let text = fs::read_to_string(self.output()).unwrap_or_default();
+            let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+            record::parse(whole).0.into_iter().find(&accepts)
+        })
+    }
+
+    /// Ends it with SIGINT.
+    pub fn stop(self) -> Captured {
+        self.stop_with(Signal::INT)
+    }
+
+    /// Ends it with a signal.
+    pub fn stop_with(self, signal: Signal) -> Captured {
+        self.running.signal(signal);
+        self.finish()
+    }
+
+    /// Waits until it ends by itself.
+    pub fn finish(self) -> Captured {
+        let output = self.output();
+        let ended: Finished = self.running.finish();
+        let text = fs::read_to_string(output).expect("records are UTF-8");
+        let summary = Summary::of(&ended.stderr);
+        Captured { code: ended.code(), stderr: ended.stderr, records: record::parse(&text), summary }
+    }
+}
+
+impl Captured {
+    /// The records of a run that must have gone well and lost nothing.
+    #[track_caller]
+    pub fn complete(self) -> Records {
+        assert_eq!(self.code, 0, "{}", self.stderr);
+        assert_eq!(self.summary().get("lost"), 0, "{}", self.stderr);
+        assert_eq!(self.summary().get("gaps"), 0, "{}", self.stderr);
+        assert!(self.stderr.contains("malformed: 0"), "{}", self.stderr);
+        assert!(!self.stderr.contains(" WARN "), "{}", self.stderr);
+        self.records
+    }
+
+    /// The summary, which must be there.
+    #[track_caller]
+    pub fn summary(&self) -> &Summary {
+        self.summary.as_ref().unwrap_or_else(|| panic!("no summary: {}", self.stderr))
+    }
+
+    /// How many files were attached.
+    pub fn attached(&self, path: &str) -> usize {
+        self.stderr.lines().filter(|line| line.contains(" attached ") && line.contains(path)).count()
+    }
+}

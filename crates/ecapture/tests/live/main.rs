@@ -1,0 +1,25 @@
+//! Live tests: real programs, real probes, this kernel. They need root; `make live` runs them.
+//!
+//! Each test has its own copy of libssl where it can, its own servers on free ports, and ends what it started.
+
+mod capture;
+mod http;
+mod lab;
+mod pattern;
+mod process;
+mod record;
+
+mod bad_input;
+mod big_streams;
+mod call_forms;
+mod connections;
+mod discovery;
+mod filters;
+mod http_messages;
+mod loss;
+mod old_kernels;
+mod privileges;
+mod programs;
+mod speed;
+mod start_stop;
+mod text_output;
