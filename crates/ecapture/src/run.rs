@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::bpf::{Features, Programs, Ring};
+use crate::bpf::{Features, KeepReady, Programs, Ring};
 use crate::cli::{Config, Format, colours};
 use crate::pipeline::{Account, Pipeline};
 use crate::sinks::{Failure, Json, Output, Sink, Sinks, Style, Text};
@@ -54,12 +54,13 @@ pub fn tls(config: Config) -> Result<Ended> {
     let stages = Stages::start(&programs, sinks)?;
     let mut discovery = Discovery::new(programs, config.scope.pids.clone());
     let mut watch = begin(&config, &mut discovery)?;
+    let ready = keep_ready(&config)?;
     tracing::info!("capturing: {} files hooked; stop with Ctrl-C", discovery.files());
     privileges::keep(if config.library.is_none() { privileges::TO_ATTACH } else { CapabilitySet::empty() })?;
 
     wait(&config, &wake, watch.as_mut(), &mut discovery, &stages.over)?;
 
-    drop(discovery);
+    drop((ready, discovery));
     let (mut account, failure) = stages.stop()?;
     account.kernel = Programs::read_counters(&counters)?;
     tracing::info!("summary: {account}");
@@ -102,6 +103,17 @@ fn begin(config: &Config, discovery: &mut Discovery) -> Result<Option<Watch>> {
         None => discovery.scan()?,
     }
     Ok(watch.ok())
+}
+
+fn keep_ready(config: &Config) -> Result<Option<KeepReady>> {
+    if config.library.is_some() || config.slow_attach {
+        return Ok(None);
+    }
+    KeepReady::start(|| {
+        if let Err(error) = privileges::keep(CapabilitySet::BPF | CapabilitySet::PERFMON) {
+            tracing::warn!("{error:#}");
+        }
+    })
 }
 
 fn sinks(config: &Config, waker: UnixStream) -> Result<Sinks> {

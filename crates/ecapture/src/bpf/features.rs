@@ -1,10 +1,12 @@
 //! What this kernel can do: probed, not guessed from its version.
 
+use std::ffi::CStr;
 use std::fs;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use anyhow::{Result, bail};
+use anyhow::bail;
+use rustix::io::Errno;
 
 /// Kernel features that select between ways of doing the same thing.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +38,7 @@ impl Features {
     ///
     /// # Errors
     /// An unknown name in `ECAPTURE_DISABLE_FEATURES`.
-    pub fn probe() -> Result<Self> {
+    pub fn probe() -> anyhow::Result<Self> {
         use libbpf_sys as sys;
         let btf = fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
         let cookie = has_helper(sys::BPF_FUNC_get_attach_cookie);
@@ -64,7 +66,7 @@ impl Features {
         (self.btf, self.modern, self.socket_tracepoints, self.uprobe_session) = (false, false, false, false);
     }
 
-    fn disable(&mut self, names: &str) -> Result<()> {
+    fn disable(&mut self, names: &str) -> anyhow::Result<()> {
         for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             match name {
                 "btf" => self.forget_btf(),
@@ -95,8 +97,12 @@ fn has_map(kind: u32) -> bool {
 
 /// A link on `/` can not be made, but a kernel that knows the kind of link says so with EBADF.
 fn has_link(kind: u32) -> bool {
-    let Some(program) = load_empty(kind) else { return false };
-    let path = c"/";
+    load_empty(kind)
+        .is_some_and(|program| link_uprobe(&program, c"/", kind).is_err_and(|error| error == Errno::BADF))
+}
+
+/// Puts a probe at offset 0 of a file.
+pub(super) fn link_uprobe(program: &OwnedFd, path: &CStr, kind: u32) -> Result<OwnedFd, Errno> {
     let offset: std::ffi::c_ulong = 0;
     let mut options = libbpf_sys::bpf_link_create_opts {
         sz: size_of::<libbpf_sys::bpf_link_create_opts>() as libbpf_sys::size_t,
@@ -105,13 +111,17 @@ fn has_link(kind: u32) -> bool {
     options.__bindgen_anon_1.uprobe_multi.path = path.as_ptr();
     options.__bindgen_anon_1.uprobe_multi.offsets = &raw const offset;
     options.__bindgen_anon_1.uprobe_multi.cnt = 1;
-    // SAFETY: the options and what they point to outlive the call; no link is made on a directory.
-    let result = unsafe { libbpf_sys::bpf_link_create(program.as_raw_fd(), -1, kind, &raw const options) };
-    result == -rustix::io::Errno::BADF.raw_os_error()
+    // SAFETY: the options and what they point to outlive the call.
+    let fd = unsafe { libbpf_sys::bpf_link_create(program.as_raw_fd(), -1, kind, &raw const options) };
+    if fd < 0 {
+        return Err(Errno::from_raw_os_error(-fd));
+    }
+    // SAFETY: the kernel just gave us this descriptor; nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// A program that returns 0, for questions about attaching.
-fn load_empty(attach_type: u32) -> Option<OwnedFd> {
+pub(super) fn load_empty(attach_type: u32) -> Option<OwnedFd> {
     let instructions = [
         libbpf_sys::bpf_insn { code: 0xb7, ..Default::default() }, // r0 = 0
         libbpf_sys::bpf_insn { code: 0x95, ..Default::default() }, // exit

@@ -4,10 +4,12 @@ mod attach;
 mod event;
 mod features;
 mod load;
+mod ready;
 mod ring;
 
 pub use attach::{Attachment, Hook, Moved, Moves, Place};
 pub use event::{Body, Counter, Counters, Event, Peer, StreamInfo};
 pub use features::Features;
 pub use load::{Cgroup, Programs, Scope};
+pub use ready::KeepReady;
 pub use ring::{Block, Ring, events};

@@ -118,6 +118,13 @@ pub struct Tls {
     #[arg(long, value_name = "FILE")]
     pub libssl: Option<PathBuf>,
 
+    /// Do not keep the kernel ready to attach at once.
+    ///
+    /// Saves about 0.2 % of a CPU. A program that uses a library file which no program used before is
+    /// then captured only 10 to 20 ms after it has loaded it.
+    #[arg(long)]
+    pub slow_attach: bool,
+
     /// What to produce.
     #[arg(long, short, value_name = "MODEL", default_value = "text")]
     pub model: Model,

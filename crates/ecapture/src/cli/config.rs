@@ -21,6 +21,8 @@ pub struct Config {
     pub library: Option<PathBuf>,
     /// Size of the ring buffer, bytes: a power of two.
     pub ring_bytes: u32,
+    /// Whether to save the work of keeping the kernel ready.
+    pub slow_attach: bool,
     /// Where records go.
     pub destinations: Vec<Destination>,
     /// BPF programs without BTF.
@@ -62,6 +64,7 @@ impl Config {
         let Some(Command::Tls(tls)) = command else { bail!("no command") };
         Ok(Self {
             library: tls.libssl,
+            slow_attach: tls.slow_attach,
             ring_bytes: (global.mapsize << 10).next_power_of_two(),
             without_btf: global.btf == 2,
             only_btf: global.btf == 1,

@@ -57,8 +57,8 @@ impl Pipeline {
         }
     }
 
-    /// Works until no more blocks can come; then ends every stream. `over` names processes that ended or became
-    /// another program. Used blocks go back through `used`.
+    /// Works until no more blocks can come; then ends every stream. `over` names processes that
+    /// ended. Used blocks go back through `used`.
     pub fn run(
         mut self,
         blocks: &Receiver<Block>,

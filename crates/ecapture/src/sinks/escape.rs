@@ -1,7 +1,7 @@
 //! Payload that is safe on a terminal.
 //!
-//! Control characters (C0 but tab and line feed, DEL, C1) and bytes that are not UTF-8 are written as
-//! escapes; CR LF is written as LF. Everything else passes unchanged.
+//! Control characters (C0 but tab, line feed and a CR before it, DEL, C1) and bytes that are not UTF-8 are
+//! written as escapes. Everything else passes unchanged.
 
 use std::io::{self, Write};
 
@@ -13,7 +13,10 @@ pub fn write(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
         bytes = &bytes[plain..];
         let Some((&first, rest)) = bytes.split_first() else { return Ok(()) };
         bytes = match first {
-            b'\r' if rest.first() == Some(&b'\n') => rest,
+            b'\r' if rest.first() == Some(&b'\n') => {
+                out.write_all(b"\r\n")?;
+                &rest[1..]
+            }
             0x80.. => character(out, bytes)?,
             _ => {
                 escape(out, first)?;
@@ -71,7 +74,8 @@ mod tests {
 
     #[test]
     fn text_passes() {
-        assert_eq!(escaped("a\tb\r\nГ€😀\n".as_bytes()), "a\tb\nГ€😀\n");
+        let text = "a\tb\r\nГ€😀\n";
+        assert_eq!(escaped(text.as_bytes()), text);
     }
 
     #[test]

@@ -85,7 +85,10 @@ impl Discovery {
         self.seen.insert(mapping.file, mapping.path.clone());
         match probes::examine(&file) {
             Verdict::Nothing => {}
-            Verdict::Unusable(reason) => tracing::warn!("{}: not hooked: {reason}", mapping.path.display()),
+            Verdict::Unusable(reason) if is_libssl(&mapping.path) => {
+                tracing::warn!("{}: not hooked: {reason}", mapping.path.display());
+            }
+            Verdict::Unusable(reason) => tracing::debug!("{}: {reason}", mapping.path.display()),
             Verdict::Hooks(found) => {
                 if let Err(error) = self.attach(&file, &mapping.path, &found) {
                     tracing::warn!("{}: not hooked: {error:#}", mapping.path.display());
@@ -129,4 +132,9 @@ impl Discovery {
         }
         Ok(())
     }
+}
+
+/// Whether a file that we can not read is worth a warning: a 32-bit helper program is not.
+fn is_libssl(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().contains("ssl"))
 }

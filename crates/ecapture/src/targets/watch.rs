@@ -14,9 +14,6 @@ use super::procfs::{FileId, Mapping};
 /// Bytes of each CPU's buffer; a record has about 100.
 const BUFFER: usize = 256 << 10;
 
-/// `PERF_RECORD_MISC_COMM_EXEC` of `linux/perf_event.h`: the name changed because of exec.
-const MISC_COMM_EXEC: u16 = 1 << 13;
-
 /// What a process did.
 #[derive(Debug)]
 pub enum Change {
@@ -27,7 +24,7 @@ pub enum Change {
         /// What it maps.
         mapping: Mapping,
     },
-    /// It ended, or became another program; its TLS objects are gone.
+    /// It ended; its TLS objects are gone.
     Over {
         /// Its id.
         pid: u32,
@@ -67,9 +64,8 @@ impl Watch {
     pub fn changes(&mut self, mut each: impl FnMut(Change)) {
         for buffer in &mut self.buffers {
             while let Some(record) = buffer.next_record() {
-                let is_exec = record.misc() & MISC_COMM_EXEC != 0;
                 match record.parse_record() {
-                    Ok(record) => change(record, is_exec).into_iter().for_each(&mut each),
+                    Ok(record) => change(record).into_iter().for_each(&mut each),
                     Err(_) => each(Change::Missed),
                 }
             }
@@ -77,7 +73,7 @@ impl Watch {
     }
 }
 
-fn change(record: Record<'_>, is_exec: bool) -> Option<Change> {
+fn change(record: Record<'_>) -> Option<Change> {
     match record {
         Record::Mmap2(mmap) => Some(Change::Code {
             pid: mmap.pid,
@@ -92,7 +88,6 @@ fn change(record: Record<'_>, is_exec: bool) -> Option<Change> {
             },
         }),
         Record::Exit(exit) if exit.pid == exit.tid => Some(Change::Over { pid: exit.pid }),
-        Record::Comm(comm) if is_exec => Some(Change::Over { pid: comm.pid }),
         Record::Lost(_) => Some(Change::Missed),
         _ => None,
     }
@@ -105,8 +100,6 @@ fn buffer(cpu: usize, code: bool) -> Result<Sampler> {
         .mmap(code)
         .mmap2(code)
         .task(true)
-        .comm(true)
-        .comm_exec(true)
         .wakeup_watermark(1)
         .enabled(true)
         .build()?;

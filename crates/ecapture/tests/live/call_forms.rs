@@ -101,11 +101,19 @@ fn threads_share_a_connection() {
     let client = lab.client(server.port, path, &["--threads", "4", "--requests", "8"]);
     let (client, _) = capture.complete_of(client, &server.running);
     let (sent, received) = client.both_ways();
-    assert_same(&sent, &(0..8).flat_map(|index| request(path, None, 0, index, 8)).collect::<Vec<_>>(), "requests");
+    assert_same(
+        &sent,
+        &(0..8).flat_map(|index| request(path, None, 0, index, 8)).collect::<Vec<_>>(),
+        "requests",
+    );
     assert_same(&received, &answer(7, 50_000).repeat(8), "answers");
     let threads = |records: &Records| records.0.iter().map(|record| record.number("tid")).collect::<Vec<_>>();
     let pid = u64::from(client.0[0].pid());
-    assert!(threads(&client).iter().all(|tid| *tid != pid), "the main thread moved nothing: {:?}", threads(&client));
+    assert!(
+        threads(&client).iter().all(|tid| *tid != pid),
+        "the main thread moved nothing: {:?}",
+        threads(&client)
+    );
     let writers = threads(&client.way("sent"));
     assert!(writers.iter().all(|tid| *tid == writers[0]), "one thread wrote: {writers:?}");
     assert!(!threads(&client.way("received")).contains(&writers[0]), "another read");
@@ -121,7 +129,11 @@ fn early_data_is_counted_once() {
     for (end, sender, receiver) in [(&client, "sent", "received"), (&server, "received", "sent")] {
         assert_eq!(end.connections().len(), 2);
         for (index, connection) in end.connections().iter().enumerate() {
-            assert_same(&connection.way(sender).bytes(), &request("/up", Some(90_000), index, 0, 1), "the upload");
+            assert_same(
+                &connection.way(sender).bytes(),
+                &request("/up", Some(90_000), index, 0, 1),
+                "the upload",
+            );
             assert_same(&connection.way(receiver).bytes(), &upload_answer(90_000), "its answer");
         }
     }
@@ -143,7 +155,8 @@ fn memory_bios_show_exact_bytes_and_no_wrong_address() {
 /// The right address, or none.
 #[track_caller]
 fn assert_no_wrong_address(records: &Records, server_port: u16) {
-    let remote = |record: &Record| record.text(if record.text("dir") == "sent" { "dst" } else { "src" }).to_owned();
+    let remote =
+        |record: &Record| record.text(if record.text("dir") == "sent" { "dst" } else { "src" }).to_owned();
     for record in &records.0 {
         let known = record.has("src") || record.has("dst");
         assert!(!known || remote(record) == format!("127.0.0.1:{server_port}"), "{}", record.0);
@@ -170,12 +183,24 @@ fn several_connections(options: &[&str], count: usize) {
     assert_eq!(client.connections().len(), count, "connections of the client");
     assert_eq!(server.connections().len(), count, "connections of the server");
     for (index, connection) in client.connections().iter().enumerate() {
-        assert_same(&connection.way("sent").bytes(), &request("/bytes/3000/7", None, index, 0, 1), "the request");
+        assert_same(
+            &connection.way("sent").bytes(),
+            &request("/bytes/3000/7", None, index, 0, 1),
+            "the request",
+        );
         assert_same(&connection.way("received").bytes(), &answer(7, 3000), "the answer");
-        let (local, remote) = (connection.way("sent").same("src").clone(), connection.way("sent").same("dst").clone());
-        assert_eq!((connection.way("received").same("dst"), connection.way("received").same("src")), (&local, &remote));
+        let (local, remote) =
+            (connection.way("sent").same("src").clone(), connection.way("sent").same("dst").clone());
+        assert_eq!(
+            (connection.way("received").same("dst"), connection.way("received").same("src")),
+            (&local, &remote)
+        );
         let twin = server.only(|record| record.0["dir"] == "received" && record.0["src"] == local);
-        assert_same(&twin.bytes(), &connection.way("sent").bytes(), "the server's view of the same connection");
+        assert_same(
+            &twin.bytes(),
+            &connection.way("sent").bytes(),
+            "the server's view of the same connection",
+        );
     }
 }
 

@@ -15,7 +15,13 @@ pub fn upload_answer(length: usize) -> Vec<u8> {
 }
 
 /// A request of `tls_client`: the `request`-th of `requests` on its `connection`-th connection.
-pub fn request(path: &str, upload: Option<usize>, connection: usize, request: usize, requests: usize) -> Vec<u8> {
+pub fn request(
+    path: &str,
+    upload: Option<usize>,
+    connection: usize,
+    request: usize,
+    requests: usize,
+) -> Vec<u8> {
     let method = if upload.is_some() { "POST" } else { "GET" };
     let keep = if request + 1 == requests { "close" } else { "keep-alive" };
     let length = upload.map(|length| format!("Content-Length: {length}\r\n")).unwrap_or_default();

@@ -28,7 +28,8 @@ pub struct Server {
 /// A program of testing/targets.
 pub fn target(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing/targets/build").join(name);
-    path.canonicalize().unwrap_or_else(|_| panic!("{} is not built: run make -C testing/targets", path.display()))
+    path.canonicalize()
+        .unwrap_or_else(|_| panic!("{} is not built: run make -C testing/targets", path.display()))
 }
 
 /// The libssl that programs of this machine use.
@@ -48,7 +49,8 @@ pub const SONAME: &str = "libssl.so.3";
 impl Lab {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
+        fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("chmod");
         let at = directory.path().canonicalize().expect("a path");
         fs::create_dir(at.join("lib")).expect("a directory");
         let libssl = at.join("lib").join(SONAME);
@@ -116,7 +118,9 @@ impl Lab {
     /// Runs curl; answers its process id and how it ended.
     #[track_caller]
     pub fn curl(&self, arguments: &[&str]) -> (u32, Finished) {
-        let running = Running::start(self.command("curl").args(["-sk", "--max-time", "20", "--noproxy", "*"]).args(arguments));
+        let running = Running::start(
+            self.command("curl").args(["-sk", "--max-time", "20", "--noproxy", "*"]).args(arguments),
+        );
         (running.pid(), running.finish().succeeded())
     }
 
@@ -177,9 +181,17 @@ fn certificate() -> &'static (PathBuf, PathBuf) {
             let made = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory").keep();
             let text = |name: &str| made.join(name).to_str().expect("UTF-8").to_owned();
             let (cert, key) = (text("cert.pem"), text("key.pem"));
-            let command = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=localhost";
+            let command =
+                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=localhost";
             let mut arguments: Vec<&str> = command.split(' ').collect();
-            arguments.extend(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", &key, "-out", &cert]);
+            arguments.extend([
+                "-addext",
+                "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                "-keyout",
+                &key,
+                "-out",
+                &cert,
+            ]);
             output_of("openssl", &arguments);
             if fs::rename(&made, &kept).is_err() {
                 let _ = fs::remove_dir_all(&made); // another run was faster

@@ -45,7 +45,9 @@ pub fn assert_same(found: &[u8], expected: &[u8], what: &str) {
         return;
     }
     let at = found.iter().zip(expected).take_while(|(a, b)| a == b).count();
-    let near = |bytes: &[u8]| String::from_utf8_lossy(&bytes[at.min(bytes.len())..(at + 150).min(bytes.len())]).into_owned();
+    let near = |bytes: &[u8]| {
+        String::from_utf8_lossy(&bytes[at.min(bytes.len())..(at + 150).min(bytes.len())]).into_owned()
+    };
     panic!(
         "{what}: {} bytes, expected {}; they differ from {at} on:\n{:?}\n{:?}",
         found.len(),

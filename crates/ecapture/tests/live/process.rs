@@ -90,7 +90,11 @@ impl Printed {
                 return None;
             }
             let left = end.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited in vain for {what}; printed: {}", String::from_utf8_lossy(&text.bytes));
+            assert!(
+                !left.is_zero(),
+                "waited in vain for {what}; printed: {}",
+                String::from_utf8_lossy(&text.bytes)
+            );
             text = self.0.1.wait_timeout(text, left).expect("no panic").0;
         }
     }
@@ -156,7 +160,9 @@ impl Running {
     fn find_line<T>(&self, from: &Printed, what: &str, mut found: impl FnMut(&str) -> Option<T>) -> T {
         let in_lines = |text: &[u8]| {
             let text = String::from_utf8_lossy(text);
-            text.split_inclusive('\n').filter(|line| line.ends_with('\n')).find_map(|line| found(line.trim_end()))
+            text.split_inclusive('\n')
+                .filter(|line| line.ends_with('\n'))
+                .find_map(|line| found(line.trim_end()))
         };
         from.wait(what, in_lines).unwrap_or_else(|| {
             panic!(
@@ -181,7 +187,8 @@ impl Running {
     /// Waits until it ends by itself.
     pub fn finish(mut self) -> Finished {
         drop(self.child.stdin.take());
-        let status = wait_for(&format!("the end of {}; {}", self.name, self.errors_so_far()), || self.ended());
+        let status =
+            wait_for(&format!("the end of {}; {}", self.name, self.errors_so_far()), || self.ended());
         Finished {
             status,
             stdout: self.stdout.all(),

@@ -106,7 +106,12 @@ impl Records {
         let mut offset = 0;
         for record in &self.0 {
             assert!(!record.has("bytes"), "a gap: {}", record.0);
-            assert_eq!(record.number("offset"), offset, "pieces that do not follow one another: {}", record.text("type"));
+            assert_eq!(
+                record.number("offset"),
+                offset,
+                "pieces that do not follow one another: {}",
+                record.text("type")
+            );
             let data = record.data();
             offset = if record.0["last"] == true { 0 } else { offset + data.len() as u64 };
             all.extend(data);
