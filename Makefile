@@ -105,12 +105,14 @@ FORMAT_STRICT = $(if $(findstring version 14.,$(shell clang-format --version)),-
 
 # ---- install
 
-install: ## copy bin/ecapture to $(DESTDIR)$(PREFIX)/bin
+install: ## copy bin/ecapture and its manual page to $(DESTDIR)$(PREFIX)
 	@test -x bin/ecapture || { echo "bin/ecapture does not exist: run make first" >&2; exit 1; }
 	install -D -m 755 bin/ecapture $(DESTDIR)$(PREFIX)/bin/ecapture
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1
+	bin/ecapture man > $(DESTDIR)$(PREFIX)/share/man/man1/ecapture.1
 
 uninstall: ## remove it again
-	rm -f $(DESTDIR)$(PREFIX)/bin/ecapture
+	rm -f $(DESTDIR)$(PREFIX)/bin/ecapture $(DESTDIR)$(PREFIX)/share/man/man1/ecapture.1
 
 clean: ## remove all that was built
 	cargo clean

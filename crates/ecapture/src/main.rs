@@ -12,10 +12,11 @@ mod run;
 mod sinks;
 mod targets;
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use cli::{Cli, Config};
+use cli::{Cli, Command, Config};
 use run::Ended;
 
 /// Exit codes, as the help tells them.
@@ -30,9 +31,10 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(COULD_NOT_START) } else { ExitCode::SUCCESS };
         }
     };
-    if cli.command.is_none() {
-        let _ = Cli::command().print_help();
-        return ExitCode::SUCCESS;
+    match &cli.command {
+        Some(Command::Tls(_)) => {}
+        None => return printed(Cli::command().print_help()),
+        Some(Command::Man) => return printed(cli::write_manual(&mut io::stdout())),
     }
     match logging::start(cli.global.debug, cli.global.logaddr.as_deref())
         .and_then(|()| Config::new(cli))
@@ -45,4 +47,9 @@ fn main() -> ExitCode {
             ExitCode::from(COULD_NOT_START)
         }
     }
+}
+
+/// Nobody is left to tell when standard output is closed.
+fn printed(_result: io::Result<()>) -> ExitCode {
+    ExitCode::SUCCESS
 }

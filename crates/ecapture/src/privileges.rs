@@ -37,8 +37,7 @@ pub fn drop_all() {
     }
 }
 
-/// Gives this thread a larger share of a busy CPU: what waits for it takes memory. Without `CAP_SYS_NICE` it
-/// stays as it is.
+/// Puts this thread before others that want the CPU. Without `CAP_SYS_NICE` it stays as it is.
 pub fn hurry() {
     let _ = rustix::process::setpriority_process(None, -10);
 }

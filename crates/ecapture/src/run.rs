@@ -46,6 +46,7 @@ pub fn tls(config: Config) -> Result<Ended> {
     let sinks = sinks(&config, waker.try_clone()?)?;
     handle_signals(&waker)?;
 
+    privileges::hurry(); // a new program does not wait for us to attach
     let programs = Programs::load(features, config.scope.clone(), config.ring_bytes)?;
     if features.btf && !programs.knows_sockets() {
         tracing::warn!("this kernel lets no program watch sockets: connections show no addresses");
@@ -149,7 +150,6 @@ impl Stages {
         let (used, recycled) = bounded(QUEUE);
         let (over, ended) = unbounded();
         let pipeline = thread::Builder::new().name("pipeline".into()).spawn(move || {
-            privileges::hurry();
             privileges::drop_all();
             Pipeline::new(sinks).run(&filled, &ended, &used)
         })?;

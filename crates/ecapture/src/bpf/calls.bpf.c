@@ -133,6 +133,8 @@ static __always_inline int leave(struct pt_regs *ctx)
 	}
 	if (!stream->tied)
 		stream_tie(stream, thread, call);
+	else if (call->untied)
+		*tied_slot(thread, call->object) = call->object;
 
 	head.head.kind = EVENT_DATA;
 	head.head.tid = (__u32)id;

@@ -11,26 +11,67 @@
 #define AF_INET6 10
 #define SOCK_STREAM 1
 
+#ifdef ECAPTURE_LEGACY
+static __always_inline __s32 descriptor_of(struct sock *sk)
+{
+	return -1;
+}
+
+static __always_inline __u64 user_stack(void)
+{
+	return 0;
+}
+#else
+static __always_inline struct pt_regs *user_registers(void)
+{
+	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+}
+
 /*
  * All system calls that move bytes through a socket take the descriptor as
  * first argument; io_uring does not, so the file is checked.
  */
 static __always_inline __s32 descriptor_of(struct sock *sk)
 {
-#if defined(__TARGET_ARCH_x86) && !defined(ECAPTURE_LEGACY)
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	__u64 fd = BPF_PROBE_READ(regs, di);
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct fdtable *table = BPF_CORE_READ(bpf_get_current_task_btf(), files, fdt);
 	struct file *file = 0;
+	__u64 fd;
 
+	bpf_probe_read_kernel(&fd, sizeof(fd), &PT_REGS_PARM1(user_registers()));
 	if (fd >= BPF_CORE_READ(table, max_fds))
 		return -1;
 	bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(table, fd) + fd);
 	if (file && BPF_CORE_READ(file, private_data) == BPF_CORE_READ(sk, sk_socket))
 		return fd;
-#endif
 	return -1;
+}
+
+static __always_inline __u64 user_stack(void)
+{
+	__u64 sp = 0;
+
+	bpf_probe_read_kernel(&sp, sizeof(sp), &PT_REGS_SP(user_registers()));
+	return sp;
+}
+#endif
+
+/*
+ * Marks the calls that this socket operation is part of: those that are on the
+ * stack above it. A coroutine that waits inside a call has another stack.
+ */
+#define CALL_DEPTH 65536
+
+static __always_inline void mark_calls(struct thread *thread)
+{
+	__u64 sp = user_stack();
+
+#pragma unroll
+	for (int i = 0; i < FRAMES; i++) {
+		struct frame *frame = &thread->frames[i];
+
+		if (frame->sp && (!sp || frame->sp - sp < CALL_DEPTH))
+			frame->saw_socket = 1;
+	}
 }
 
 static __always_inline bool unix_name(struct peer *peer, struct sock *sk)
@@ -84,7 +125,7 @@ static __always_inline void note_socket(struct sock *sk)
 	peer->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
 	peer->remote_port = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	peer->fd = descriptor_of(sk);
-	thread->has_peer = 1;
+	mark_calls(thread);
 }
 
 /* Linux >= 6.3: fires in every send and receive, after it. */

@@ -88,7 +88,7 @@ static __always_inline void stream_tie(struct stream *stream, struct thread *thr
 	struct peer_event *event;
 
 	*tied = 0; /* an earlier object at this address may have been tied */
-	if (!thread->has_peer)
+	if (!frame->saw_socket)
 		return;
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event)

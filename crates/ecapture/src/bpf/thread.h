@@ -11,7 +11,8 @@
 #define ECAPTURE_THREAD_H
 
 #define FRAMES 4 /* a power of two */
-#define TIED 16 /* a power of two */
+#define TIED_BITS 6
+#define TIED (1 << TIED_BITS)
 
 struct frame {
 	__u64 sp; /* 0: free */
@@ -20,7 +21,8 @@ struct frame {
 	__u64 out;
 	__u64 hook;
 	__u64 time;
-	__u64 untied; /* its socket is not known yet */
+	__u32 untied; /* its socket is not known yet */
+	__u32 saw_socket; /* thread.peer is the socket that this call used last */
 };
 
 /* The copy of one call's bytes. Not on the stack: there the verifier would follow each value through every round. */
@@ -36,7 +38,6 @@ struct thread {
 	struct chunks chunks;
 	__u32 next; /* slot that is taken when none is free */
 	__u32 depth; /* frames in use */
-	__u32 has_peer; /* peer was seen inside a call that has not returned */
 	__u32 slot; /* scratch of frame_at */
 	__u32 untied; /* a call in progress has no known socket */
 	__u64 tied[TIED]; /* objects whose socket was reported; a cache, found by address */
@@ -137,10 +138,10 @@ static __always_inline struct frame *frame_at(struct thread *thread, __u32 slot)
 	return &thread->frames[*(volatile __u32 *)&thread->slot & (FRAMES - 1)];
 }
 
-/* Objects are a few KiB apart: their higher bits tell them apart. */
+/* Fibonacci hashing: objects are a few KiB apart, at addresses that are multiples of 16. */
 static __always_inline __u64 *tied_slot(struct thread *thread, __u64 object)
 {
-	return &thread->tied[(object >> 6 ^ object >> 11) & (TIED - 1)];
+	return &thread->tied[object * 0x9e3779b97f4a7c15 >> (64 - TIED_BITS)];
 }
 
 /*
@@ -171,13 +172,12 @@ static __always_inline struct frame *frame_push(struct thread *thread, __u64 sp)
 		slot = frame_slot(thread, 0);
 		if (slot == FRAMES)
 			slot = thread->next++;
-		else if (!thread->depth++) {
-			thread->has_peer = 0;
+		else if (!thread->depth++)
 			thread->untied = 0;
-		}
 	}
 	frame = frame_at(thread, slot);
 	frame->sp = sp;
+	frame->saw_socket = 0;
 	return frame;
 }
 

@@ -38,6 +38,10 @@ pub enum Command {
     /// programs and those that start later.
     #[command(visible_alias = "openssl")]
     Tls(Tls),
+
+    /// Write the manual page to standard output.
+    #[command(hide = true)]
+    Man,
 }
 
 /// Options of every command.

@@ -2,6 +2,8 @@
 
 mod args;
 mod config;
+mod manual;
 
-pub use args::Cli;
+pub use args::{Cli, Command};
 pub use config::{Config, Format, colours};
+pub use manual::write as write_manual;

@@ -13,6 +13,9 @@ use super::procfs::{self, FileId, Mapping};
 use crate::bpf::{Attachment, Programs};
 use crate::probes::{self, Found, Verdict};
 
+/// Most files that are remembered: a build machine runs new ones without end.
+const REMEMBERED: usize = 1 << 16;
+
 /// Every file that was looked at, and the probes on those that have hooks.
 pub struct Discovery {
     programs: Programs,
@@ -82,6 +85,9 @@ impl Discovery {
                 return;
             }
         };
+        if self.seen.len() >= REMEMBERED {
+            self.seen.clear(); // they are looked at again; what is attached stays known
+        }
         self.seen.insert(mapping.file, mapping.path.clone());
         match probes::examine(&file) {
             Verdict::Nothing => {}

@@ -12,7 +12,7 @@ use perf_event::{Builder, Sampler};
 use super::procfs::{FileId, Mapping};
 
 /// Bytes of each CPU's buffer; a record has about 100.
-const BUFFER: usize = 256 << 10;
+const BUFFER: usize = 64 << 10;
 
 /// What a process did.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use crate::http::{answer, request, upload_answer};
 use crate::lab::Lab;
 use crate::pattern::assert_same;
+use crate::process::Running;
 use crate::record::{Record, Records};
 
 /// One exchange of `tls_client` and `tls_server`, with these options: what was captured of each end must be what they said.
@@ -43,7 +44,7 @@ fn upload(server_options: &[&str], client_options: &[&str], length: usize) {
 impl crate::capture::Capture {
     /// Ends it; answers what was captured of a client and of a server, where nothing may be lost.
     #[track_caller]
-    fn complete_of(self, client: u32, server: &crate::process::Running) -> (Records, Records) {
+    fn complete_of(self, client: u32, server: &Running) -> (Records, Records) {
         let records = self.stop().complete();
         (records.of(client), records.of(server.pid()))
     }
@@ -222,6 +223,37 @@ fn a_server_with_a_process_for_each_connection() {
         connection.same("pid");
         assert_same(&connection.way("sent").bytes(), &answer(7, 3000), "the answer");
     }
+}
+
+/// A connection that is used by the process that made it and then by its child.
+const FORKING: &str = r#"
+import os, socket, ssl, sys
+context = ssl.create_default_context(cafile='cert.pem')
+s = context.wrap_socket(socket.create_connection(('127.0.0.1', int(sys.argv[1]))), server_hostname='localhost')
+s.sendall(b'GET /hang?parent HTTP/1.1\r\n\r\n')
+child = os.fork()
+if child == 0:
+    s.sendall(b'said by the child')
+    os._exit(0)
+os.waitpid(child, 0)
+print(child)
+os._exit(0)
+"#;
+
+#[test]
+fn a_fork_does_not_mix_streams() {
+    let lab = Lab::new();
+    let server = lab.server(&["--epoll"]);
+    let capture = lab.capture();
+    let parent =
+        Running::start(lab.command("/usr/bin/python3").args(["-c", FORKING, &server.port.to_string()]));
+    let pid = parent.pid();
+    let child: u32 = parent.finish().succeeded().text().trim().parse().expect("a process id");
+    let records = capture.stop().complete();
+    assert_same(&records.of(pid).both_ways().0, b"GET /hang?parent HTTP/1.1\r\n\r\n", "the parent");
+    assert_same(&records.of(child).both_ways().0, b"said by the child", "the child");
+    assert_eq!(records.of(child).same("src"), records.of(pid).same("src"), "one socket");
+    assert_eq!(records.of(server.running.pid()).connections().len(), 1);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -27,6 +28,33 @@ pub fn ecapture() -> Command {
 /// Takes out of the environment what would change how ecapture behaves.
 pub fn clean(command: &mut Command) {
     command.env_remove("NO_COLOR").env_remove("ECAPTURE_DISABLE_FEATURES").env_remove("LD_LIBRARY_PATH");
+}
+
+/// The mount point of cgroup v2.
+pub fn cgroup_root() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/mounts").expect("mounts");
+    let mut words = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    PathBuf::from(words.find(|words| words[2] == "cgroup2").expect("cgroup2 is mounted")[1])
+}
+
+/// A cgroup that holds this process and what it starts from now on.
+pub fn own_cgroup() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        const NAME: &str = "ecapture-tests-";
+        let root = cgroup_root();
+        // A process can not remove the group that it is in: those of earlier runs are removed here.
+        for entry in fs::read_dir(&root).expect("a directory").flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.strip_prefix(NAME).is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+        let own = root.join(format!("{NAME}{}", std::process::id()));
+        fs::create_dir(&own).expect("make a cgroup");
+        fs::write(own.join("cgroup.procs"), std::process::id().to_string()).expect("move to a cgroup");
+        own
+    })
 }
 
 /// A capture in progress, as JSON lines in a file.
@@ -67,6 +95,17 @@ impl Capture {
     /// `ecapture tls` with these arguments; returns when it captures.
     pub fn start<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
         Self::with(ecapture(), arguments)
+    }
+
+    /// `ecapture tls`, which finds files itself, for programs of these tests: other traffic of the machine is
+    /// left out in the kernel, where it could fill the buffer.
+    pub fn everywhere() -> Self {
+        Self::everywhere_with(ecapture())
+    }
+
+    /// The same with a command that runs ecapture.
+    pub fn everywhere_with(command: Command) -> Self {
+        Self::with(command, [OsStr::new("--cgroup_path"), own_cgroup().as_os_str()])
     }
 
     /// Captures only what uses this file.
@@ -151,7 +190,10 @@ impl Capture {
     pub fn finish(self) -> Captured {
         let output = self.output();
         let ended: Finished = self.running.finish();
-        let text = fs::read_to_string(output).expect("records are UTF-8");
+        let mut text = fs::read_to_string(output).expect("records are UTF-8");
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        assert!(whole == text.len() || ended.code() > 128, "a cut line: {}", ended.stderr);
+        text.truncate(whole);
         let summary = Summary::of(&ended.stderr);
         Captured { code: ended.code(), stderr: ended.stderr, records: record::parse(&text), summary }
     }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::capture::Capture;
+use crate::capture::{Capture, cgroup_root};
 use crate::http::{answer, request};
 use crate::lab::{Lab, target};
 use crate::pattern::assert_same;
@@ -129,12 +129,6 @@ impl Drop for Cgroup {
     }
 }
 
-fn cgroup_root() -> PathBuf {
-    let mounts = fs::read_to_string("/proc/mounts").expect("mounts");
-    let mut words = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    PathBuf::from(words.find(|words| words[2] == "cgroup2").expect("cgroup2 is mounted")[1])
-}
-
 #[track_caller]
 fn client_in(lab: &Lab, cgroup: &Path, port: u16) -> u32 {
     let script = format!(
@@ -172,7 +166,7 @@ fn by_cgroup_and_below() {
 fn two_captures_at_once_see_everything() {
     let lab = Lab::new();
     let server = lab.server(&[]);
-    let (first, second) = (lab.capture(), Capture::start([""; 0]));
+    let (first, second) = (lab.capture(), Capture::everywhere());
     let client = lab.client(server.port, "/bytes/300000/7", &[]);
     for records in [first.stop().complete(), second.stop().records] {
         let (sent, received) = records.of(client).both_ways();

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-use crate::capture::Capture;
+use crate::capture::{Capture, own_cgroup};
 use crate::process::{Finished, Running, output_of, wait_for};
 
 /// A private place. Programs that run there use its own copy of libssl, so no other traffic is captured.
@@ -48,6 +48,7 @@ pub const SONAME: &str = "libssl.so.3";
 
 impl Lab {
     pub fn new() -> Self {
+        own_cgroup();
         let directory = tempfile::tempdir().expect("a directory");
         fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .expect("chmod");

@@ -2,10 +2,11 @@
 
 use rustix::process::Signal;
 
-use crate::capture::{Capture, Captured};
+use crate::capture::{Capture, Captured, ecapture};
 use crate::http::{answer, request};
 use crate::lab::{Lab, Server};
 use crate::pattern::assert_same;
+use crate::process::Running;
 use crate::record::{RECEIVED, Records, SENT};
 
 const MIB: usize = 1 << 20;
@@ -60,6 +61,27 @@ fn a_tiny_buffer_loses_and_says_what() {
     let length = 30 * MIB;
     let client = lab.client(server.port, &format!("/bytes/{length}/7"), &[]);
     assert_accounted(&capture.stop(), client, &server, &answer(7, length));
+}
+
+#[test]
+fn text_names_what_is_missing() {
+    let lab = Lab::new();
+    let server = lab.server(&[]);
+    let mut command = ecapture();
+    command.arg("tls").arg("--libssl").arg(&lab.libssl).args(["--mapsize", "64", "--comm", "tls_client"]);
+    let running = Running::start(&mut command);
+    running.error_line("\"capturing\"", |line| line.contains(" capturing: ").then_some(()));
+    lab.client(server.port, "/up", &["--upload", "5000000"]);
+    running.signal(Signal::INT);
+    let text = running.finish().succeeded().text();
+    let number = |line: &str| {
+        line.strip_prefix("--- ")?.strip_suffix(" bytes were lost here ---")?.parse::<u64>().ok()
+    };
+    let missing: Vec<u64> = text.lines().filter_map(number).collect();
+    assert!(!missing.is_empty());
+    for bytes in missing {
+        assert!(text.contains(&format!("Type:gap, Length:{bytes},")), "{bytes}");
+    }
 }
 
 #[test]

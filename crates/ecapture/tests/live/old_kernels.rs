@@ -34,7 +34,10 @@ fn without(feature: &str, addresses: bool) {
     assert_same(&server_asked, &asked, "the request at nginx");
     assert_same(&server_answered, &answered, "the answer at nginx");
     let local = format!("127.0.0.1:{}", finished.text());
-    if addresses {
+    // Without tracepoints sockets need fentry, which not every kernel has; then it is said.
+    let unseen = captured.stderr.contains("this kernel lets no program watch sockets");
+    assert!(!unseen || feature == "socket_tracepoints", "{}", captured.stderr);
+    if addresses && !unseen {
         assert_eq!(
             (client.way(SENT).same("src"), server.way(RECEIVED).same("src")),
             (&local.clone().into(), &local.into())
