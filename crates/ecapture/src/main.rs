@@ -43,7 +43,9 @@ fn main() -> ExitCode {
         Ok(Ended::AsAsked) => ExitCode::SUCCESS,
         Ok(Ended::SinkFailed) => ExitCode::from(STOPPED_EARLY),
         Err(error) => {
-            eprintln!("ecapture: {error:#}");
+            // Paths in messages may hold anything.
+            let _ = sinks::escape::write_name(&mut io::stderr(), &format!("ecapture: {error:#}"));
+            eprintln!();
             ExitCode::from(COULD_NOT_START)
         }
     }

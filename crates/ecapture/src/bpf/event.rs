@@ -284,6 +284,9 @@ mod tests {
     use super::*;
     use crate::bpf::load::objects;
 
+    /// Name and size of a struct, name and offset of each member.
+    type Layout<'a> = (&'a str, usize, &'a [(&'a str, usize)]);
+
     /// Offset in bytes and size of each member, as clang laid them out.
     fn layout(btf: &Btf<'_>, name: &str) -> (usize, Vec<(String, usize)>) {
         let of: Struct<'_> = btf.type_by_name(name).unwrap_or_else(|| panic!("no struct {name}"));
@@ -297,7 +300,7 @@ mod tests {
     /// Everything in this file reads or writes at these offsets.
     #[test]
     fn layouts_are_those_of_event_h() {
-        let expected: [(&str, usize, &[(&str, usize)]); 6] = [
+        let expected: [Layout<'_>; 6] = [
             ("event_head", HEAD, &[("kind", 0), ("tid", 4), ("stream", 8), ("time", 16)]),
             ("data_event", HEAD + 16, &[("head", 0), ("position", 24), ("length", 32), ("flags", 36)]),
             ("stream_event", HEAD + 24, &[("head", 0), ("pid", 24), ("uid", 28), ("comm", 32)]),
@@ -348,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_short_record_is_malformed() {
-        let mut record = vec![0; 64];
+        let mut record = [0; 64];
         record[..4].copy_from_slice(&3u32.to_ne_bytes());
         record[32..36].copy_from_slice(&1000u32.to_ne_bytes());
         for length in 0..record.len() {

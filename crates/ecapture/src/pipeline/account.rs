@@ -32,8 +32,12 @@ pub struct Account {
 }
 
 impl Account {
-    /// Every byte that left a program and did not reach us, as the kernel counted it.
+    /// Every byte that went through a hooked call and did not reach a sink.
     pub fn lost_bytes(&self) -> u64 {
+        self.kernel_lost_bytes() + self.orphan_bytes
+    }
+
+    fn kernel_lost_bytes(&self) -> u64 {
         [Counter::RingFull, Counter::Unreadable, Counter::TooLong, Counter::NoState]
             .into_iter()
             .map(|counter| self.kernel.get(counter).bytes)

@@ -24,17 +24,16 @@ const PATIENCE: u64 = 100_000_000;
 /// And, while it goes on coming, this often.
 const TRICKLE: u64 = 1_000_000_000;
 
-/// How long records of an ended process may still be on their way, ns.
-const GRACE: u64 = 300_000_000;
-
 /// The state of every stream.
 pub struct Pipeline {
     streams: FxHashMap<u64, Stream>,
     by_process: FxHashMap<u32, Vec<u64>>,
     /// Streams that may hold something, with the time at which to look.
     waiting: VecDeque<(u64, u64)>,
-    /// Processes that are over, with the time from which on nothing more comes.
+    /// Processes that are over, with the time at which we heard of it.
     ending: Vec<(u64, u32)>,
+    /// Latest time of a record, monotonic ns: records come in the order in which they were made.
+    latest: u64,
     clock: Clock,
     /// Monotonic ns, as of the last look at the clock.
     now: u64,
@@ -50,6 +49,7 @@ impl Pipeline {
             by_process: FxHashMap::default(),
             waiting: VecDeque::new(),
             ending: Vec::new(),
+            latest: 0,
             clock: Clock::new(),
             now: Clock::now(),
             sinks,
@@ -67,6 +67,7 @@ impl Pipeline {
     ) -> (Account, Sinks) {
         let tick = Duration::from_nanos(PATIENCE / 4);
         loop {
+            let mut is_idle = false;
             match blocks.recv_timeout(tick) {
                 Ok(block) => {
                     for record in events(&block) {
@@ -74,11 +75,12 @@ impl Pipeline {
                     }
                     let _ = used.try_send(block);
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => is_idle = true,
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.tend();
-            self.ending.extend(over.try_iter().map(|pid| (self.now + GRACE, pid)));
+            self.forget_ended(is_idle);
+            self.ending.extend(over.try_iter().map(|pid| (self.now, pid)));
         }
         let all: Vec<u64> = self.streams.keys().copied().collect();
         all.into_iter().for_each(|id| self.end(id, None));
@@ -91,6 +93,7 @@ impl Pipeline {
             self.account.malformed += 1;
             return;
         };
+        self.latest = self.latest.max(event.time);
         match event.body {
             Body::Stream(info) => {
                 self.account.processes.insert(info.pid);
@@ -149,7 +152,7 @@ impl Pipeline {
         }
     }
 
-    /// What time brings: late messages are shown, ended processes forgotten, sinks flushed.
+    /// What time brings: late messages are shown, sinks flushed.
     fn tend(&mut self) {
         self.now = Clock::now();
         let now = self.now;
@@ -167,13 +170,18 @@ impl Pipeline {
             }
             self.waiting.push_back((now + PATIENCE, id));
         }
-        let over = self.ending.partition_point(|(at, _)| *at <= now);
-        let over: Vec<u32> = self.ending.drain(..over).map(|(_, pid)| pid).collect();
-        for pid in over {
+        self.sinks.flush();
+    }
+
+    /// Ends the streams of processes of which nothing more can come: a later record was seen, or there is none.
+    fn forget_ended(&mut self, is_idle: bool) {
+        let (over, rest) = self.ending.iter().partition(|(heard, _)| is_idle || *heard < self.latest);
+        self.ending = rest;
+        let over: Vec<(u64, u32)> = over;
+        for (_, pid) in over {
             for id in self.by_process.remove(&pid).unwrap_or_default() {
                 self.end(id, None);
             }
         }
-        self.sinks.flush();
     }
 }

@@ -26,6 +26,17 @@ pub fn write(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     }
 }
 
+/// Writes a name, which is always on one line.
+pub fn write_name(out: &mut impl Write, name: &str) -> io::Result<()> {
+    for (index, line) in name.split(['\r', '\n']).enumerate() {
+        if index != 0 {
+            out.write_all(b"\\n")?;
+        }
+        write(out, line.as_bytes())?;
+    }
+    Ok(())
+}
+
 /// How many bytes at the front are printable ASCII, tabs and line feeds.
 fn plain_prefix(bytes: &[u8]) -> usize {
     const BLOCK: usize = 64;

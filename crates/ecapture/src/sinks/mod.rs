@@ -1,6 +1,6 @@
 //! Where records go: one file for each format. A sink reads records and knows nothing else.
 
-mod escape;
+pub mod escape;
 mod hexdump;
 mod json;
 mod output;

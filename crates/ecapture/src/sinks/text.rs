@@ -50,7 +50,7 @@ impl Text {
         let out = &mut self.output;
         let time = Timestamp::from_nanosecond(record.time.into()).unwrap_or_default();
         write!(out, "{time:.9} PID:{}, Comm:", record.thread.process.pid)?;
-        escape::write(out, record.thread.process.comm.as_bytes())?;
+        escape::write_name(out, &record.thread.process.comm)?;
         write!(
             out,
             ", Src:{address}{}{reset}, Dest:{address}{}{reset}",
@@ -89,7 +89,7 @@ impl Text {
             }
         }
         if !cut.is_empty() {
-            writeln!(self.output, "... {} more bytes", cut.len())?;
+            self.output.write_all(b"... cut here\n")?;
         }
         Ok(())
     }

@@ -15,8 +15,12 @@ use crate::record::{self, Record, Records};
 /// The program under test.
 pub const ECAPTURE: &str = env!("CARGO_BIN_EXE_ecapture");
 
-/// Room for everything that a test moves: a build without optimisation may be slower than the traffic.
+/// The default size of the buffer, or room for everything where the build is not optimised: it may be slower
+/// than the traffic.
 pub const ROOMY: [&str; 2] = ["--mapsize", if cfg!(debug_assertions) { "524288" } else { "5120" }];
+
+/// Room for the whole of a test's traffic: the bytes of one call come faster than anyone reads.
+pub const ROOM_FOR_ALL: [&str; 2] = ["--mapsize", "524288"];
 
 /// `ecapture`, in a known environment.
 pub fn ecapture() -> Command {
@@ -113,9 +117,9 @@ impl Capture {
         Self::start([OsStr::new("--libssl"), library.as_os_str()])
     }
 
-    /// The same, never short of room.
-    pub fn of_much(library: &Path) -> Self {
-        Self::start([OsStr::new("--libssl"), library.as_os_str()].into_iter().chain(ROOMY.map(OsStr::new)))
+    /// The same with this much room.
+    pub fn of_much(library: &Path, room: [&str; 2]) -> Self {
+        Self::start([OsStr::new("--libssl"), library.as_os_str()].into_iter().chain(room.map(OsStr::new)))
     }
 
     /// With a command that runs ecapture.

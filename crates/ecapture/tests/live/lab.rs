@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-use crate::capture::{Capture, own_cgroup};
+use crate::capture::{Capture, ROOMY, own_cgroup};
 use crate::process::{Finished, Running, output_of, wait_for};
 
 /// A private place. Programs that run there use its own copy of libssl, so no other traffic is captured.
@@ -91,7 +91,7 @@ impl Lab {
 
     /// The same, for much traffic.
     pub fn capture_much(&self) -> Capture {
-        Capture::of_much(&self.libssl)
+        Capture::of_much(&self.libssl, ROOMY)
     }
 
     /// Starts `tls_server`.
