@@ -76,7 +76,7 @@ TEST_FILES = $(wildcard crates/*/tests/*.rs) $(patsubst %/main.rs,%,$(wildcard c
 ROOTLESS   = --lib --bins $(patsubst %,--test %,$(filter-out live,$(basename $(notdir $(TEST_FILES)))))
 # Built as the user, run as root.
 RUNNER     = $(if $(SUDO),CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_RUNNER="$(SUDO)")
-LIVE       = env $(RUNNER) cargo test --locked --release -p ecapture --test live -- --test-threads=4
+LIVE       = env $(RUNNER) cargo test --locked --release -p ecapture --test live -- --test-threads=1
 
 vm: ## the static binary on Linux 5.10 and 6.1, in QEMU
 	@$(STEP) "Linux 5.10 and 6.1" testing/vm/smoke 5.10 6.1

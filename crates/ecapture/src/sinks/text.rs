@@ -51,12 +51,11 @@ impl Text {
         let time = Timestamp::from_nanosecond(record.time.into()).unwrap_or_default();
         write!(out, "{time:.9} PID:{}, Comm:", record.thread.process.pid)?;
         escape::write_name(out, &record.thread.process.comm)?;
-        write!(
-            out,
-            ", Src:{address}{}{reset}, Dest:{address}{}{reset}",
-            record.source(),
-            record.destination()
-        )?;
+        for (name, endpoint) in [("Src", record.source()), ("Dest", record.destination())] {
+            write!(out, ", {name}:{address}")?;
+            escape::write_name(out, &endpoint.to_string())?;
+            out.write_all(reset.as_bytes())?;
+        }
         write!(out, ", TID:{}, UID:{}", record.thread.tid, record.thread.process.uid)?;
         if let Some(fd) = record.connection.fd {
             write!(out, ", FD:{fd}")?;
@@ -89,7 +88,11 @@ impl Text {
             }
         }
         if !cut.is_empty() {
-            self.output.write_all(b"... cut here\n")?;
+            // Of a long message only the first piece is here, and nobody knows yet how long it is.
+            match (record.offset, record.last) {
+                (0, true) => writeln!(self.output, "... {} more bytes", cut.len())?,
+                _ => self.output.write_all(b"... more bytes\n")?,
+            }
         }
         Ok(())
     }
