@@ -150,6 +150,7 @@ impl Stages {
         let (used, recycled) = bounded(QUEUE);
         let (over, ended) = unbounded();
         let pipeline = thread::Builder::new().name("pipeline".into()).spawn(move || {
+            privileges::hurry();
             privileges::drop_all();
             Pipeline::new(sinks).run(&filled, &ended, &used)
         })?;
