@@ -90,7 +90,7 @@ struct settings {
 	__u64 hook; /* the hook on kernels without attach cookies */
 	__u64 cgroup; /* its whole subtree is captured; 0: any */
 	__u32 self; /* our own process, never captured */
-	__u32 wake_bytes; /* unread bytes at which the reader is woken */
+	__u32 wake_shift; /* the reader is woken each time that 1 << wake_shift more bytes are unread */
 	__u8 has_cookie;
 	__u8 by_pid;
 	__u8 by_uid;

@@ -199,8 +199,8 @@ pub struct Settings {
     pub cgroup_level: u8,
     /// Our own process.
     pub own_pid: u32,
-    /// Unread bytes at which the reader is woken.
-    pub wake_bytes: u32,
+    /// The reader is woken each time that `1 << wake_shift` more bytes are unread.
+    pub wake_shift: u32,
     /// Whether attach cookies exist.
     pub has_cookie: bool,
     /// Which filters are set.
@@ -220,7 +220,7 @@ impl Settings {
         bytes[..8].copy_from_slice(&self.hook.to_ne_bytes());
         bytes[8..16].copy_from_slice(&self.cgroup.to_ne_bytes());
         bytes[16..20].copy_from_slice(&self.own_pid.to_ne_bytes());
-        bytes[20..24].copy_from_slice(&self.wake_bytes.to_ne_bytes());
+        bytes[20..24].copy_from_slice(&self.wake_shift.to_ne_bytes());
         let flags = [self.has_cookie, self.by_pid, self.by_uid, self.by_comm, self.by_not_comm];
         for (byte, flag) in bytes[24..].iter_mut().zip(flags) {
             *byte = u8::from(flag);
@@ -327,7 +327,7 @@ mod tests {
                     ("hook", 0),
                     ("cgroup", 8),
                     ("self", 16),
-                    ("wake_bytes", 20),
+                    ("wake_shift", 20),
                     ("has_cookie", 24),
                     ("by_pid", 25),
                     ("by_uid", 26),

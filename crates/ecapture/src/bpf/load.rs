@@ -146,7 +146,7 @@ fn load_object(
         cgroup: scope.cgroup.map_or(0, |cgroup| cgroup.id),
         cgroup_level: scope.cgroup.map_or(0, |cgroup| cgroup.level),
         own_pid: std::process::id(),
-        wake_bytes: ring_bytes / 16,
+        wake_shift: (ring_bytes / 16).ilog2(),
         has_cookie: features.cookie,
         by_pid: !scope.pids.is_empty(),
         by_uid: !scope.uids.is_empty(),

@@ -29,7 +29,7 @@ static __always_inline void emit_small(const struct data_event *head, __u64 buff
 	}
 	record->head = *head;
 	__builtin_memcpy(record->payload, payload, sizeof(payload));
-	bpf_ringbuf_submit(record, wake_flag());
+	bpf_ringbuf_submit(record, wake_flag(sizeof(*record)));
 }
 
 /*
@@ -48,7 +48,7 @@ static __always_inline __u32 emit_class(struct chunks *chunks, __u32 length, __u
 		bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);
 		return COUNT_UNREADABLE;
 	}
-	bpf_ringbuf_submit(event, wake_flag());
+	bpf_ringbuf_submit(event, wake_flag(sizeof(*event) + class));
 	return 0;
 }
 
@@ -84,7 +84,7 @@ static __always_inline __u32 emit_exact(struct chunks *chunks, __u32 length)
 		bpf_ringbuf_discard_dynptr(&record, BPF_RB_NO_WAKEUP);
 		return COUNT_UNREADABLE;
 	}
-	bpf_ringbuf_submit_dynptr(&record, wake_flag());
+	bpf_ringbuf_submit_dynptr(&record, wake_flag(sizeof(chunks->head) + length));
 	return 0;
 }
 
@@ -143,7 +143,7 @@ static __always_inline void emit_file(const struct data_event *head)
 	}
 	*event = *head;
 	event->flags |= DATA_FILE;
-	bpf_ringbuf_submit(event, wake_flag());
+	bpf_ringbuf_submit(event, wake_flag(sizeof(*event)));
 }
 
 #endif

@@ -57,7 +57,7 @@ impl Ring {
                     return Ok(());
                 }
             };
-            run_soon();
+            run_first();
             ready();
             let _ = started.send(Ok(()));
             reader.run(&stopping)
@@ -132,24 +132,14 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Runs this thread soon after it is woken, also when others use every CPU: it copies for a moment and sleeps
-/// again, and an ordinary thread waits up to 10 ms for its turn, in which a ring of 8 MiB overflows. A short slice
-/// lets it preempt (Linux >= 6.12); real-time priority would, too, but such a thread stays on its CPU and
-/// takes that from the traced program while another idles. Without `CAP_SYS_NICE` more is lost, and counted.
-fn run_soon() {
-    let attributes = libc::sched_attr {
-        size: size_of::<libc::sched_attr>() as u32,
-        sched_policy: libc::SCHED_OTHER as u32,
-        sched_flags: 0,
-        sched_nice: -20,
-        sched_priority: 0,
-        sched_runtime: 100_000, // the shortest slice, ns
-        sched_deadline: 0,
-        sched_period: 0,
-    };
-    // SAFETY: the attributes outlive the call; 0 is the calling thread.
-    if unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) } != 0 {
-        tracing::debug!("the ring thread has no priority: {}", std::io::Error::last_os_error());
+/// Runs this thread as soon as it is woken, whoever has the CPU: it copies for a moment and sleeps again, and an
+/// ordinary thread, even with a short slice, waits up to 10 ms for its turn, in which a ring of 8 MiB overflows.
+/// Without `CAP_SYS_NICE` more is lost, and counted.
+fn run_first() {
+    let lowest = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the parameter outlives the call; 0 is the calling thread.
+    if unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const lowest) } != 0 {
+        tracing::debug!("the ring thread has no real-time priority: {}", std::io::Error::last_os_error());
     }
 }
 

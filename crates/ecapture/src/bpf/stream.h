@@ -30,12 +30,16 @@ struct {
 } events SEC(".maps");
 
 /*
- * The reader polls; it is woken only when much is waiting, because a wake-up
- * costs the traced program more than moving 16 KiB.
+ * The reader polls; it is woken only each time that so much more is waiting,
+ * because a wake-up costs the traced program more than moving 16 KiB. Two
+ * programs at once may step over one mark, but not over the next.
  */
-static __always_inline __u64 wake_flag(void)
+static __always_inline __u64 wake_flag(__u64 length)
 {
-	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= settings.wake_bytes ?
+	__u64 waiting = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+	__u64 before = waiting - length;
+
+	return waiting >> settings.wake_shift != before >> settings.wake_shift ?
 		       BPF_RB_FORCE_WAKEUP :
 		       BPF_RB_NO_WAKEUP;
 }
