@@ -44,5 +44,9 @@ pub fn start(debug: bool, file: Option<&Path>) -> Result<()> {
 }
 
 fn log_file(path: &Path) -> io::Result<File> {
-    File::options().append(true).create(true).mode(0o600).open(path)
+    let file = File::options().append(true).create(true).mode(0o600).open(path)?;
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    Ok(file)
 }

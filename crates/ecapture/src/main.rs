@@ -2,6 +2,7 @@
 
 mod bpf;
 mod cli;
+mod escape;
 mod logging;
 mod pipeline;
 mod preflight;
@@ -44,8 +45,7 @@ fn main() -> ExitCode {
         Ok(Ended::SinkFailed) => ExitCode::from(STOPPED_EARLY),
         Err(error) => {
             // Paths in messages may hold anything.
-            let _ = sinks::escape::write_name(&mut io::stderr(), &format!("ecapture: {error:#}"));
-            eprintln!();
+            eprintln!("ecapture: {}", escape::name(&format!("{error:#}")));
             ExitCode::from(COULD_NOT_START)
         }
     }

@@ -9,11 +9,8 @@ use rustix::thread::CapabilitySet;
 use crate::bpf::Features;
 use crate::privileges;
 
-/// Oldest kernels that are supported.
-#[cfg(target_arch = "x86_64")]
-const OLDEST: (u32, u32) = (4, 18);
-#[cfg(target_arch = "aarch64")]
-const OLDEST: (u32, u32) = (5, 5);
+/// Oldest kernel that is supported: the first with a BPF ring buffer.
+const OLDEST: (u32, u32) = (5, 8);
 
 /// What must be true before the kernel is asked for anything.
 ///
@@ -22,12 +19,7 @@ const OLDEST: (u32, u32) = (5, 5);
 pub fn check() -> Result<()> {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     if version(&release).is_some_and(|version| version < OLDEST) {
-        bail!(
-            "Linux {release} is too old: {}.{} or newer is needed on {}",
-            OLDEST.0,
-            OLDEST.1,
-            std::env::consts::ARCH
-        );
+        bail!("Linux {release} is too old: {}.{} or newer is needed", OLDEST.0, OLDEST.1);
     }
     let held = privileges::effective()?;
     let any = |options: &[CapabilitySet]| options.iter().any(|option| held.contains(*option));
@@ -58,6 +50,9 @@ pub fn check() -> Result<()> {
 pub fn check_features(features: &Features) -> Result<()> {
     if !features.ring_buffer {
         bail!("this kernel has no BPF ring buffer: Linux 5.8 or newer is needed");
+    }
+    if !features.uprobe_multi && !privileges::effective()?.contains(CapabilitySet::SYS_ADMIN) {
+        bail!("before Linux 6.6 only CAP_SYS_ADMIN may attach uprobes: run as root or give it");
     }
     if !features.btf {
         tracing::warn!("this kernel has no BTF (CONFIG_DEBUG_INFO_BTF): connections show no addresses");

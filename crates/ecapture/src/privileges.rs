@@ -1,15 +1,20 @@
 //! Capabilities: each thread keeps only what it needs. They belong to threads, not to the process.
 
 use anyhow::{Context, Result};
-use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs};
 
-/// What the thread that attaches to new programs needs: load and attach, look into other processes,
-/// read their files.
-pub const TO_ATTACH: CapabilitySet = CapabilitySet::BPF
-    .union(CapabilitySet::PERFMON)
-    .union(CapabilitySet::SYS_PTRACE)
-    .union(CapabilitySet::DAC_READ_SEARCH)
-    .union(CapabilitySet::CHECKPOINT_RESTORE);
+use crate::bpf::Features;
+
+/// What the thread that attaches to new programs needs: attach, look into other processes, read their files.
+pub fn to_attach(features: &Features) -> CapabilitySet {
+    let always = CapabilitySet::BPF
+        | CapabilitySet::PERFMON
+        | CapabilitySet::SYS_PTRACE
+        | CapabilitySet::DAC_READ_SEARCH
+        | CapabilitySet::CHECKPOINT_RESTORE;
+    // Uprobes by way of perf events want it (kernel/events/core.c, perf_uprobe_event_init).
+    if features.uprobe_multi { always } else { always | CapabilitySet::SYS_ADMIN }
+}
 
 /// What this thread may do.
 ///
@@ -19,8 +24,9 @@ pub fn effective() -> Result<CapabilitySet> {
     Ok(capabilities(None).context("read our capabilities")?.effective)
 }
 
-/// Gives up everything but `kept` in this thread, for good.
+/// Gives up everything but `kept` in this thread, for good: also a program that it would run gets no more.
 pub fn keep(kept: CapabilitySet) -> Result<()> {
+    set_no_new_privs(true).context("set no_new_privs")?;
     let held = capabilities(None).context("read our capabilities")?;
     let rest = CapabilitySets {
         effective: held.effective & kept,
@@ -39,5 +45,5 @@ pub fn drop_all() {
 
 /// Puts this thread before others that want the CPU. Without `CAP_SYS_NICE` it stays as it is.
 pub fn hurry() {
-    let _ = rustix::process::setpriority_process(None, -10);
+    let _ = rustix::process::setpriority_process(None, -20);
 }

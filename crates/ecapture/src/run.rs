@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, anyhow, bail};
 use crossbeam_channel::{Sender, bounded, unbounded};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -19,7 +19,7 @@ use crate::bpf::{Features, KeepReady, Programs, Ring};
 use crate::cli::{Config, Format, colours};
 use crate::pipeline::{Account, Pipeline};
 use crate::sinks::{Failure, Json, Output, Sink, Sinks, Style, Text};
-use crate::targets::{self, Change, Discovery, Watch};
+use crate::targets::{self, Change, Discovery, Endings, Watch};
 use crate::{preflight, privileges};
 
 /// Blocks of 1 MiB that may wait for the pipeline; more wait in the kernel's ring. A download at full speed
@@ -53,11 +53,17 @@ pub fn tls(config: Config) -> Result<Ended> {
     }
     let counters = programs.counters()?;
     let stages = Stages::start(&programs, sinks)?;
-    let mut discovery = Discovery::new(programs, config.scope.pids.clone());
+    let mut discovery = Discovery::new(programs, config.scope.pids.clone())?;
     let mut watch = begin(&config, &mut discovery)?;
     let ready = keep_ready(&config)?;
-    tracing::info!("capturing: {} files hooked; stop with Ctrl-C", discovery.files());
-    privileges::keep(if config.library.is_none() { privileges::TO_ATTACH } else { CapabilitySet::empty() })?;
+    let files = discovery.files();
+    let plural = if files == 1 { "" } else { "s" };
+    tracing::info!("capturing: {files} file{plural} hooked; stop with Ctrl-C");
+    privileges::keep(if config.library.is_none() {
+        privileges::to_attach(&features)
+    } else {
+        CapabilitySet::empty()
+    })?;
 
     wait(&config, &wake, watch.as_mut(), &mut discovery, &stages.over)?;
 
@@ -120,7 +126,8 @@ fn keep_ready(config: &Config) -> Result<Option<KeepReady>> {
 fn sinks(config: &Config, waker: UnixStream) -> Result<Sinks> {
     let sinks = config.destinations.iter().map(|destination| -> Result<Box<dyn Sink>> {
         let output = match &destination.file {
-            Some(file) => Output::file(file).with_context(|| format!("write to {}", file.display()))?,
+            Some(file) => Output::file(file, destination.shared)
+                .with_context(|| format!("write to {}", file.display()))?,
             None => Output::stdout(),
         };
         Ok(match destination.format {
@@ -175,13 +182,18 @@ fn wait(
     discovery: &mut Discovery,
     over: &Sender<u32>,
 ) -> Result<()> {
+    let mut endings = Endings::default();
+    let soon = Timespec { tv_sec: 1, tv_nsec: 0 };
+    let pids = &config.scope.pids;
     loop {
+        let look_again = !endings.is_empty() || !pids.is_empty();
         {
             let mut ready = vec![PollFd::new(wake, PollFlags::IN)];
+            ready.push(PollFd::from_borrowed_fd(discovery.changed_files(), PollFlags::IN));
             if let Some(watch) = &watch {
                 ready.extend(watch.descriptors().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             }
-            match poll(&mut ready, None) {
+            match poll(&mut ready, look_again.then_some(&soon)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error).context("wait for events"),
             }
@@ -189,10 +201,13 @@ fn wait(
                 return Ok(());
             }
         }
+        discovery.drop_changed()?;
         if let Some(watch) = &mut watch {
-            apply(watch, discovery, over);
+            apply(watch, discovery, &mut endings);
         }
-        let pids = &config.scope.pids;
+        endings.settle(|pid| {
+            let _ = over.send(pid); // the pipeline outlives this thread
+        });
         if !pids.is_empty() && !pids.iter().any(|pid| targets::exists(*pid)) {
             tracing::info!("every process given with --pid has ended");
             return Ok(());
@@ -200,13 +215,11 @@ fn wait(
     }
 }
 
-fn apply(watch: &mut Watch, discovery: &mut Discovery, over: &Sender<u32>) {
+fn apply(watch: &mut Watch, discovery: &mut Discovery, endings: &mut Endings) {
     let mut missed = false;
     watch.changes(|change| match change {
         Change::Code { pid, mapping } => discovery.consider(pid, &mapping),
-        Change::Over { pid } => {
-            let _ = over.send(pid); // the pipeline outlives this thread
-        }
+        Change::Over { pid } => endings.add(pid),
         Change::Missed => missed = true,
     });
     if missed {

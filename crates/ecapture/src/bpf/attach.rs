@@ -16,6 +16,8 @@ pub struct Moves {
     pub object: u8,
     /// Argument with the buffer; 0 for a file.
     pub buffer: u8,
+    /// Argument with the size of the buffer; 0 for a file.
+    pub length: u8,
     /// How many bytes were moved.
     pub result: Moved,
 }
@@ -88,6 +90,7 @@ fn cookie(moves: &Moves) -> u64 {
         | u64::from(out) << 8
         | result << 12
         | u64::from(moves.sent) << 16
+        | u64::from(moves.length) << 20
 }
 
 fn probes(hook: &Hook, sessions: bool) -> Vec<Probe> {

@@ -73,6 +73,7 @@ static __always_inline int enter(struct pt_regs *ctx)
 	frame = frame_push(thread, PT_REGS_SP(ctx));
 	frame->object = argument(ctx, HOOK_OBJECT(hook));
 	frame->buffer = argument(ctx, HOOK_BUFFER(hook));
+	frame->length = argument(ctx, HOOK_LENGTH(hook));
 	frame->out = argument(ctx, HOOK_OUT(hook));
 	frame->hook = hook;
 	frame->untied = *tied_slot(thread, frame->object) != frame->object;
@@ -95,10 +96,11 @@ static __always_inline __u64 moved(struct pt_regs *ctx, const struct frame *call
 	if ((__s32)result <= 0)
 		return 0;
 	if (HOOK_RESULT(call->hook) == RESULT_COUNT)
-		return (__s32)result;
-	if (HOOK_RESULT(call->hook) == RESULT_OUT)
+		bytes = (__s32)result;
+	else if (HOOK_RESULT(call->hook) == RESULT_OUT)
 		bpf_probe_read_user(&bytes, sizeof(bytes), (void *)call->out);
-	return bytes;
+	/* The number comes from the program: it may be a lie. */
+	return bytes <= call->length ? bytes : 0;
 }
 
 static __always_inline int leave(struct pt_regs *ctx)

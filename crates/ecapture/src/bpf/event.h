@@ -78,6 +78,7 @@ struct close_event {
 #define HOOK_OUT(c) ((c) >> 8 & 0xf)
 #define HOOK_RESULT(c) ((c) >> 12 & 0xf)
 #define HOOK_SENT(c) ((c) >> 16 & 1)
+#define HOOK_LENGTH(c) ((c) >> 20 & 0xf)
 
 enum hook_result {
 	RESULT_COUNT = 0, /* int: bytes when positive */

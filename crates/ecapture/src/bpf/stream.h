@@ -10,7 +10,7 @@ struct stream_key {
 };
 
 struct stream {
-	__u64 id; /* ktime of its first call, unique per key */
+	__u64 id; /* unique within a run */
 	__u64 received; /* bytes so far, whether or not they reached user space */
 	__u64 sent;
 	__u32 announced; /* EVENT_STREAM is on the ring */
@@ -52,13 +52,28 @@ static __always_inline void fill_head(struct event_head *head, __u32 kind, __u64
 	head->time = time;
 }
 
-static __always_inline void stream_announce(struct stream *stream, __u32 pid)
+#ifdef ECAPTURE_LEGACY
+/* Fetching atomics came with Linux 5.12. */
+static __always_inline __u64 stream_id(void)
+{
+	return bpf_ktime_get_ns();
+}
+#else
+__u64 streams_made;
+
+static __always_inline __u64 stream_id(void)
+{
+	return __sync_fetch_and_add(&streams_made, 1) + 1;
+}
+#endif
+
+static __always_inline void stream_announce(struct stream *stream, __u32 pid, __u64 now)
 {
 	struct stream_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 
 	if (!event)
 		return; /* tried again at the next call */
-	fill_head(&event->head, EVENT_STREAM, stream->id, stream->id);
+	fill_head(&event->head, EVENT_STREAM, stream->id, now);
 	event->pid = pid;
 	event->uid = (__u32)bpf_get_current_uid_gid();
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
@@ -72,7 +87,7 @@ static __always_inline struct stream *stream_get(__u32 pid, __u64 object, __u64 
 	struct stream *stream = bpf_map_lookup_elem(&streams, &key);
 
 	if (!stream) {
-		struct stream fresh = { .id = now };
+		struct stream fresh = { .id = stream_id() };
 
 		bpf_map_update_elem(&streams, &key, &fresh, BPF_NOEXIST);
 		stream = bpf_map_lookup_elem(&streams, &key);
@@ -80,7 +95,7 @@ static __always_inline struct stream *stream_get(__u32 pid, __u64 object, __u64 
 			return 0;
 	}
 	if (!stream->announced)
-		stream_announce(stream, pid);
+		stream_announce(stream, pid, now);
 	return stream;
 }
 

@@ -18,6 +18,7 @@ struct frame {
 	__u64 sp; /* 0: free */
 	__u64 object;
 	__u64 buffer;
+	__u64 length;
 	__u64 out;
 	__u64 hook;
 	__u64 time;
@@ -164,16 +165,22 @@ static __always_inline void await_no_socket(void)
 
 static __always_inline struct frame *frame_push(struct thread *thread, __u64 sp)
 {
-	__u32 slot = frame_slot(thread,
-				sp); /* found: it never returned, or a second attachment sees it */
 	struct frame *frame;
+	__u32 slot = 0;
 
-	if (slot == FRAMES) {
-		slot = frame_slot(thread, 0);
-		if (slot == FRAMES)
-			slot = thread->next++;
-		else if (!thread->depth++)
-			thread->untied = 0;
+	if (!thread->depth) { /* nearly always */
+		thread->depth = 1;
+		thread->untied = 0;
+	} else {
+		slot = frame_slot(
+			thread, sp); /* found: it never returned, or a second attachment sees it */
+		if (slot == FRAMES) {
+			slot = frame_slot(thread, 0);
+			if (slot == FRAMES)
+				slot = thread->next++;
+			else
+				thread->depth++;
+		}
 	}
 	frame = frame_at(thread, slot);
 	frame->sp = sp;
@@ -184,11 +191,14 @@ static __always_inline struct frame *frame_push(struct thread *thread, __u64 sp)
 /* The frame stays readable until the next push. */
 static __always_inline struct frame *frame_pop(struct thread *thread, __u64 sp)
 {
-	__u32 slot = frame_slot(thread, sp);
 	struct frame *frame;
+	__u32 slot = 0;
 
-	if (slot == FRAMES)
-		return 0;
+	if (thread->frames[0].sp != sp) {
+		slot = frame_slot(thread, sp);
+		if (slot == FRAMES)
+			return 0;
+	}
 	frame = frame_at(thread, slot);
 	frame->sp = 0;
 	if (thread->depth)

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 /// Shows the plaintext of TLS traffic of programs that are already running.
 ///
@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(
     name = "ecapture",
     version,
+    disable_version_flag = true,
     infer_subcommands = true,
     arg_required_else_help = false,
     max_term_width = 100
@@ -36,6 +37,8 @@ pub enum Command {
     ///
     /// Without options, every process on the machine is captured, those in containers included: running
     /// programs and those that start later.
+    ///
+    /// Exit codes: 0 stopped as asked, 1 could not start, 2 stopped early because of an error.
     #[command(visible_alias = "openssl")]
     Tls(Tls),
 
@@ -48,15 +51,19 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
+    /// Print version.
+    #[arg(long, short = 'v', short_alias = 'V', action = ArgAction::Version)]
+    version: Option<bool>,
+
     /// Log more: what was looked at and why it was or was not hooked.
     #[arg(long, short, global = true)]
     pub debug: bool,
 
-    /// BPF programs: 0 choose, 1 with BTF, 2 without.
+    /// BPF programs: 0 choose, 1 with BTF, 2 without (then no addresses).
     #[arg(long, short, global = true, value_name = "MODE", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     pub btf: u8,
 
-    /// Show every payload as a hex dump; else only binary ones are.
+    /// Text: show every payload as a hex dump; else only binary ones are.
     #[arg(long, global = true)]
     pub hex: bool,
 
@@ -68,7 +75,7 @@ pub struct Global {
     #[arg(long, short, global = true, value_name = "PID", value_delimiter = ',')]
     pub pid: Vec<u32>,
 
-    /// Capture only processes of this user id, 0 included; may be repeated.
+    /// Capture only processes of this real user id, 0 included; may be repeated.
     #[arg(long, short, global = true, value_name = "UID", value_delimiter = ',')]
     pub uid: Vec<u32>,
 
@@ -92,8 +99,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "FILE")]
     pub eventaddr: Option<PathBuf>,
 
-    /// Write the program's own messages to this file too, as JSON lines, and what is captured unless
-    /// --eventaddr names another one.
+    /// Write messages of ecapture itself to this file as JSON lines; without --eventaddr also what is captured.
     #[arg(long, short, global = true, value_name = "FILE")]
     pub logaddr: Option<PathBuf>,
 
@@ -101,7 +107,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     pub format: FormatName,
 
-    /// Show at most this many bytes of each message. 0: all.
+    /// Text: show at most this many bytes of each message. 0: all.
     #[arg(long, short, global = true, value_name = "BYTES", default_value_t = 0)]
     pub tsize: u64,
 }
@@ -118,7 +124,7 @@ pub enum FormatName {
 /// Options of `tls`.
 #[derive(Debug, Args)]
 pub struct Tls {
-    /// Hook only this library, or executable with OpenSSL in it.
+    /// Hook only this file: a libssl, or a program with OpenSSL in it.
     #[arg(long, value_name = "FILE")]
     pub libssl: Option<PathBuf>,
 

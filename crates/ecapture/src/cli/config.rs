@@ -36,6 +36,8 @@ pub struct Config {
 pub struct Destination {
     /// `None`: standard output.
     pub file: Option<PathBuf>,
+    /// The log is written there, too: what it has already stays.
+    pub shared: bool,
     /// How they are written.
     pub format: Format,
 }
@@ -69,26 +71,31 @@ impl Config {
             without_btf: global.btf == 2,
             only_btf: global.btf == 1,
             scope: scope(&global)?,
-            destinations: destinations(global),
+            destinations: destinations(global)?,
         })
     }
 }
 
-fn destinations(global: Global) -> Vec<Destination> {
+fn destinations(global: Global) -> Result<Vec<Destination>> {
     let format = match global.format {
         FormatName::Text => {
             Format::Text { hex: global.hex, limit: (global.tsize != 0).then_some(global.tsize) }
         }
         FormatName::Json => Format::Json,
     };
-    let mut destinations = vec![Destination { file: global.output_file, format }];
+    let mut destinations = vec![Destination { file: global.output_file, shared: false, format }];
     // As in eCapture, what is captured goes where the log goes unless told otherwise; the log is JSON lines.
     if let Some(file) = global.eventaddr {
-        destinations.push(Destination { file: Some(file), format });
+        destinations.push(Destination { file: Some(file), shared: false, format });
     } else if let Some(file) = global.logaddr {
-        destinations.push(Destination { file: Some(file), format: Format::Json });
+        destinations.push(Destination { file: Some(file), shared: true, format: Format::Json });
     }
-    destinations
+    for file in destinations.iter().filter_map(|destination| destination.file.as_deref()) {
+        if let Some((scheme, _)) = file.to_string_lossy().split_once("://") {
+            bail!("{}: only files can be written to so far, not {scheme}://", file.display());
+        }
+    }
+    Ok(destinations)
 }
 
 /// Whether colours are wanted where a person may look.

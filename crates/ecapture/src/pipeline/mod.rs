@@ -66,20 +66,21 @@ impl Pipeline {
         used: &Sender<Block>,
     ) -> (Account, Sinks) {
         let tick = Duration::from_nanos(PATIENCE / 4);
+        let mut idle = 0;
         loop {
-            let mut is_idle = false;
             match blocks.recv_timeout(tick) {
                 Ok(block) => {
+                    idle = 0;
                     for record in events(&block) {
                         self.take(record);
                     }
                     let _ = used.try_send(block);
                 }
-                Err(RecvTimeoutError::Timeout) => is_idle = true,
+                Err(RecvTimeoutError::Timeout) => idle += 1,
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.tend();
-            self.forget_ended(is_idle);
+            self.forget_ended(idle >= 4);
             self.ending.extend(over.try_iter().map(|pid| (self.now, pid)));
         }
         let all: Vec<u64> = self.streams.keys().copied().collect();

@@ -23,7 +23,9 @@ fn hook(fact: &inspect::Hook) -> Hook {
     let place = match &fact.purpose {
         Purpose::Read(call) => Place::Call(moves(call, false)),
         Purpose::Write(call) => Place::Call(moves(call, true)),
-        Purpose::SendFile => Place::Call(Moves { sent: true, object: 1, buffer: 0, result: Moved::File }),
+        Purpose::SendFile => {
+            Place::Call(Moves { sent: true, object: 1, buffer: 0, length: 0, result: Moved::File })
+        }
         Purpose::New => Place::New,
         Purpose::Free | Purpose::Clear => Place::End,
         Purpose::SetFd | Purpose::SetBio => Place::Untie,
@@ -36,7 +38,7 @@ fn moves(call: &Call, sent: bool) -> Moves {
         ResultKind::Count => Moved::Count,
         ResultKind::Out(argument) => Moved::Out(argument.0),
     };
-    Moves { sent, object: call.object.0, buffer: call.buffer.0, result }
+    Moves { sent, object: call.object.0, buffer: call.buffer.0, length: call.length.0, result }
 }
 
 /// `OpenSSL 3.0.19; ssl_read_internal, ssl_write_internal`; a costly site is marked.
@@ -50,6 +52,6 @@ fn describe(facts: &OpenSsl) -> String {
             Cost::Emulated | Cost::Nop5 => hook.function.to_owned(),
         })
         .collect();
-    let version = facts.version.as_deref().unwrap_or("OpenSSL, version unknown");
+    let version = facts.version.as_deref().unwrap_or("OpenSSL");
     format!("{version}; {}", functions.join(", "))
 }

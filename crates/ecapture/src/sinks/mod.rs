@@ -1,6 +1,5 @@
 //! Where records go: one file for each format. A sink reads records and knows nothing else.
 
-pub mod escape;
 mod hexdump;
 mod json;
 mod output;

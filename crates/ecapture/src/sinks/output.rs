@@ -24,15 +24,15 @@ impl Output {
         Self::new("standard output".to_owned(), Target::Stdout(io::stdout()))
     }
 
-    /// A file that is made empty or new; it may hold secrets: only its owner can read a new one. Written at its
-    /// end, so that it can be shared with the log.
+    /// A file, readable by its owner only when it is new: it may hold secrets. It is made empty unless `keep`.
+    /// Written at its end, so that it can be shared with the log.
     ///
     /// # Errors
     /// The file can not be opened for writing.
-    pub fn file(path: &Path) -> io::Result<Self> {
+    pub fn file(path: &Path, keep: bool) -> io::Result<Self> {
         use std::os::unix::fs::OpenOptionsExt;
         let file = File::options().append(true).create(true).mode(0o600).open(path)?;
-        if file.metadata()?.is_file() {
+        if !keep && file.metadata()?.is_file() {
             file.set_len(0)?;
         }
         Ok(Self::new(path.display().to_string(), Target::File(file)))

@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 
-use super::{Output, Sink, escape, hexdump};
-use crate::record::{Direction, Kind, Record, direction_name};
+use super::{Output, Sink, hexdump};
+use crate::escape;
+use crate::record::{Direction, Kind, Process, Record, direction_name};
 
 /// How text looks.
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,12 +50,10 @@ impl Text {
         });
         let out = &mut self.output;
         let time = Timestamp::from_nanosecond(record.time.into()).unwrap_or_default();
-        write!(out, "{time:.9} PID:{}, Comm:", record.thread.process.pid)?;
-        escape::write_name(out, &record.thread.process.comm)?;
+        let Process { pid, comm, .. } = record.thread.process;
+        write!(out, "{time:.9} PID:{pid}, Comm:{}", escape::name(comm))?;
         for (name, endpoint) in [("Src", record.source()), ("Dest", record.destination())] {
-            write!(out, ", {name}:{address}")?;
-            escape::write_name(out, &endpoint.to_string())?;
-            out.write_all(reset.as_bytes())?;
+            write!(out, ", {name}:{address}{}{reset}", escape::name(&endpoint.to_string()))?;
         }
         write!(out, ", TID:{}, UID:{}", record.thread.tid, record.thread.process.uid)?;
         if let Some(fd) = record.connection.fd {

@@ -2,15 +2,19 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
+use rustix::fs::inotify;
+use rustix::io::Errno;
 
 use super::procfs::{self, FileId, Mapping};
 use crate::bpf::{Attachment, Programs};
+use crate::escape;
 use crate::probes::{self, Found, Verdict};
 
 /// Most files that are remembered: a build machine runs new ones without end.
@@ -23,26 +27,68 @@ pub struct Discovery {
     pids: Vec<u32>,
     /// Files by what `maps` calls them, with the path they had: an inode number may be used again.
     seen: FxHashMap<FileId, PathBuf>,
-    /// Files by what `stat` calls them: two names in `maps` may be one file.
-    attached: FxHashSet<(u64, u64)>,
-    attachments: Vec<Attachment>,
+    /// Attached files by what `stat` calls them: two names in `maps` may be one file.
+    attached: FxHashMap<(u64, u64), Attached>,
+    /// Tells when an attached file is written to.
+    changes: OwnedFd,
+}
+
+/// Probes, and the watch on the file that has them.
+struct Attached {
+    _probes: Attachment,
+    watch: i32,
 }
 
 impl Discovery {
     /// Nothing attached yet.
-    pub fn new(programs: Programs, pids: Vec<u32>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// No inotify instance is left for us.
+    pub fn new(programs: Programs, pids: Vec<u32>) -> Result<Self> {
+        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+        Ok(Self {
             programs,
             pids,
             seen: FxHashMap::default(),
-            attached: FxHashSet::default(),
-            attachments: Vec::new(),
+            attached: FxHashMap::default(),
+            changes: inotify::init(flags).context("watch files (fs.inotify.max_user_instances)")?,
+        })
+    }
+
+    /// Becomes readable when an attached file was written to.
+    pub fn changed_files(&self) -> BorrowedFd<'_> {
+        self.changes.as_fd()
+    }
+
+    /// Takes the probes off files that were written to: a probe at an address that now means something else
+    /// would break the program. Files are looked at again when the next process uses them.
+    ///
+    /// # Errors
+    /// The kernel does not tell which.
+    pub fn drop_changed(&mut self) -> Result<()> {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(&self.changes, &mut buffer);
+        loop {
+            match events.next() {
+                Ok(event) => {
+                    let before = self.attached.len();
+                    self.attached.retain(|_, attached| attached.watch != event.wd());
+                    if self.attached.len() != before {
+                        self.seen.clear();
+                        tracing::warn!(
+                            "a hooked file was overwritten: its probes are removed until it is used again"
+                        );
+                    }
+                }
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(error) => return Err(error).context("learn which files were written to"),
+            }
         }
     }
 
     /// How many files have probes.
     pub fn files(&self) -> usize {
-        self.attachments.len()
+        self.attached.len()
     }
 
     /// Looks at every process that runs now.
@@ -92,12 +138,15 @@ impl Discovery {
         match probes::examine(&file) {
             Verdict::Nothing => {}
             Verdict::Unusable(reason) if is_libssl(&mapping.path) => {
-                tracing::warn!("{}: not hooked: {reason}", mapping.path.display());
+                tracing::warn!("{}: not hooked: {reason}", escape::name(&mapping.path.to_string_lossy()));
             }
             Verdict::Unusable(reason) => tracing::debug!("{}: {reason}", mapping.path.display()),
             Verdict::Hooks(found) => {
-                if let Err(error) = self.attach(&file, &mapping.path, &found) {
-                    tracing::warn!("{}: not hooked: {error:#}", mapping.path.display());
+                if let Err(error) = self.attach(&file, &mapping.path, Some(pid), &found) {
+                    tracing::warn!(
+                        "{}: not hooked: {error:#}",
+                        escape::name(&mapping.path.to_string_lossy())
+                    );
                 }
             }
         }
@@ -113,7 +162,7 @@ impl Discovery {
             bail!("{} is a directory; give a library or an executable", path.display());
         }
         match probes::examine(&file) {
-            Verdict::Hooks(found) => self.attach(&file, path, &found),
+            Verdict::Hooks(found) => self.attach(&file, path, None, &found),
             Verdict::Unusable(reason) => bail!("{}: {reason}", path.display()),
             Verdict::Nothing => {
                 bail!(
@@ -124,17 +173,23 @@ impl Discovery {
         }
     }
 
-    fn attach(&mut self, file: &File, path: &Path, found: &Found) -> Result<()> {
+    /// `pid`: the process that knows the file by this path.
+    fn attach(&mut self, file: &File, path: &Path, pid: Option<u32>, found: &Found) -> Result<()> {
         let metadata = file.metadata()?;
-        if !self.attached.insert((metadata.dev(), metadata.ino())) {
+        let key = (metadata.dev(), metadata.ino());
+        if self.attached.contains_key(&key) {
             return Ok(());
         }
         // The open file, not its path: what a path names differs between mount namespaces and may change.
         let exact = format!("/proc/self/fd/{}", file.as_raw_fd());
-        self.attachments.push(self.programs.attach(Path::new(&exact), &found.hooks)?);
-        tracing::info!("attached {} ({})", path.display(), found.description);
+        let probes = self.programs.attach(Path::new(&exact), &found.hooks)?;
+        let watch = inotify::add_watch(&self.changes, &exact, inotify::WatchFlags::MODIFY).unwrap_or(-1);
+        self.attached.insert(key, Attached { _probes: probes, watch });
+        let path = escape::name(&path.to_string_lossy());
+        let of = pid.map(|pid| format!(" of process {pid}")).unwrap_or_default();
+        tracing::info!("attached {path}{of} ({})", found.description);
         for note in &found.notes {
-            tracing::debug!("{}: {note}", path.display());
+            tracing::debug!("{path}: {note}");
         }
         Ok(())
     }

@@ -1,9 +1,11 @@
 //! Which files to hook: those that processes run code from, now and later.
 
 mod discovery;
+mod endings;
 mod procfs;
 mod watch;
 
 pub use discovery::Discovery;
+pub use endings::Endings;
 pub use procfs::exists;
 pub use watch::{Change, Watch};

@@ -24,7 +24,7 @@ pub enum Change {
         /// What it maps.
         mapping: Mapping,
     },
-    /// It ended; its TLS objects are gone.
+    /// Its first thread ended, and mostly the process with it.
     Over {
         /// Its id.
         pid: u32,

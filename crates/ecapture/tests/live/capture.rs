@@ -17,7 +17,7 @@ pub const ECAPTURE: &str = env!("CARGO_BIN_EXE_ecapture");
 
 /// The default size of the buffer, or room for everything where the build is not optimised: it may be slower
 /// than the traffic.
-pub const ROOMY: [&str; 2] = ["--mapsize", if cfg!(debug_assertions) { "524288" } else { "5120" }];
+pub const ROOMY: [&str; 2] = ["--mapsize", if cfg!(debug_assertions) { "524288" } else { "32768" }];
 
 /// Room for the whole of a test's traffic: the bytes of one call come faster than anyone reads.
 pub const ROOM_FOR_ALL: [&str; 2] = ["--mapsize", "524288"];

@@ -1,4 +1,4 @@
-//! Payload that is safe on a terminal.
+//! Bytes of others that are safe on a terminal: payload, names, paths.
 //!
 //! Control characters (C0 but tab, line feed and a CR before it, DEL, C1) and bytes that are not UTF-8 are
 //! written as escapes. Everything else passes unchanged.
@@ -26,15 +26,16 @@ pub fn write(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Writes a name, which is always on one line.
-pub fn write_name(out: &mut impl Write, name: &str) -> io::Result<()> {
+/// A name with escapes, always on one line.
+pub fn name(name: &str) -> String {
+    let mut out = Vec::new();
     for (index, line) in name.split(['\r', '\n']).enumerate() {
         if index != 0 {
-            out.write_all(b"\\n")?;
+            out.extend_from_slice(b"\\n");
         }
-        write(out, line.as_bytes())?;
+        let _ = write(&mut out, line.as_bytes()); // a vector takes everything
     }
-    Ok(())
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// How many bytes at the front are printable ASCII, tabs and line feeds.
