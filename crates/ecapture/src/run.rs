@@ -55,7 +55,7 @@ pub fn tls(config: Config) -> Result<Ended> {
     let stages = Stages::start(&programs, sinks)?;
     let mut discovery = Discovery::new(programs, config.scope.pids.clone())?;
     let mut watch = begin(&config, &mut discovery)?;
-    let ready = keep_ready(&config)?;
+    let ready = keep_ready(&config, &features)?;
     let files = discovery.files();
     let plural = if files == 1 { "" } else { "s" };
     tracing::info!("capturing: {files} file{plural} hooked; stop with Ctrl-C");
@@ -112,8 +112,8 @@ fn begin(config: &Config, discovery: &mut Discovery) -> Result<Option<Watch>> {
     Ok(watch.ok())
 }
 
-fn keep_ready(config: &Config) -> Result<Option<KeepReady>> {
-    if config.library.is_some() || config.slow_attach {
+fn keep_ready(config: &Config, features: &Features) -> Result<Option<KeepReady>> {
+    if config.library.is_some() || config.slow_attach || !features.uprobe_multi {
         return Ok(None);
     }
     KeepReady::start(|| {

@@ -24,7 +24,7 @@ pub struct KeepReady {
 }
 
 impl KeepReady {
-    /// Starts. `None` where the kernel has no uprobe links. `on_thread` runs on the thread first.
+    /// Starts, on a kernel with uprobe links. `on_thread` runs on the thread first.
     ///
     /// # Errors
     /// No thread can be made.
