@@ -9,7 +9,7 @@ use crate::capture::{Capture, Captured};
 use crate::http::{answer, request};
 use crate::lab::{Lab, say, target};
 use crate::pattern::assert_same;
-use crate::process::{Running, output_of};
+use crate::process::{Running, output_of, wait_for};
 use crate::record::Records;
 
 const PATH: &str = "/bytes/3000/7";
@@ -359,4 +359,76 @@ fn two_versions_at_once_one_in_a_namespace_of_its_own() {
     assert_client(&captured.records, new);
     assert_client(&captured.records, old);
     assert_eq!(captured.records.of(old).same("comm"), "client");
+}
+
+/// A probe in the middle of an instruction of the new contents would break the program.
+#[test]
+fn a_file_that_is_overwritten_loses_its_probes_and_gets_new_ones() {
+    let (lab, other) = (Lab::new(), Lab::new());
+    let server = other.server(&[]);
+    let capture = Capture::everywhere();
+    let path = lab.libssl.to_str().expect("UTF-8");
+    let client = second_run(&capture, path, &mut client_of(&lab, server.port));
+    // Opened and written anew, as `cp` does: the same inode.
+    fs::copy(&other.libssl, &lab.libssl).expect("overwritten");
+    capture.wait_for_line("a hooked file was overwritten");
+    let first = lab.start_client(server.port, PATH, &["--exit-delay", "60000"]);
+    capture.wait_for_line(&format!("attached {path} of process {}", first.pid()));
+    drop(first);
+    let again = lab.client(server.port, PATH, &[]);
+    let captured = capture.stop();
+    assert_eq!(captured.code, 0, "{}", captured.stderr);
+    assert_eq!(captured.attached(path), 2, "{}", captured.stderr);
+    for pid in [client, again] {
+        assert_client(&captured.records, pid);
+    }
+}
+
+fn client_of(lab: &Lab, port: u16) -> Command {
+    let mut command = lab.command(target("tls_client"));
+    command.args(["127.0.0.1", &port.to_string(), PATH]);
+    command
+}
+
+/// The first thread ends; another one goes on and makes a request on a connection that it had, when told to.
+const HEADLESS_PYTHON: &str = r#"
+import ctypes, os, socket, ssl, sys, threading
+def work():
+    context = ssl.create_default_context(cafile='cert.pem')
+    with context.wrap_socket(socket.create_connection(('127.0.0.1', int(sys.argv[1]))), server_hostname='localhost') as s:
+        for name in ['early', 'late']:
+            s.sendall(b'GET /bytes/10/7 HTTP/1.1\r\nX-Name: ' + name.encode() + b'\r\n\r\n')
+            s.recv(100000)
+            print(name, flush=True)
+            sys.stdin.readline()
+    os._exit(0)
+threading.Thread(target=work).start()
+ctypes.CDLL(None).pthread_exit(None)
+"#;
+
+#[test]
+fn a_process_goes_on_without_its_first_thread() {
+    let lab = Lab::new();
+    let server = lab.server(&[]);
+    let capture = lab.capture();
+    let mut command = lab.command("/usr/bin/python3");
+    command.args(["-c", HEADLESS_PYTHON, &server.port.to_string()]).stdin(Stdio::piped());
+    let mut python = Running::start_with_input(&mut command);
+    let pid = python.pid();
+    python.line("the first request", |line| (line == "early").then_some(()));
+    wait_for("the end of the first thread", || {
+        fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.contains(") Z ").then_some(())
+    });
+    // Another process ends after it: what is known of the first thread is looked at then.
+    lab.client(server.port, PATH, &[]);
+    capture
+        .wait_for_record("the request of another process", |record| record.text("data").contains("/3000/"));
+    let mut input = python.input();
+    say(&mut input, "go\n");
+    python.line("the second request", |line| (line == "late").then_some(()));
+    say(&mut input, "end\n");
+    python.finish();
+    let records = capture.stop().complete();
+    let sent = String::from_utf8(records.of(pid).both_ways().0).expect("text");
+    assert!(sent.contains("X-Name: early") && sent.contains("X-Name: late"), "{sent}");
 }
