@@ -78,8 +78,9 @@ ROOTLESS   = --lib --bins $(patsubst %,--test %,$(filter-out live,$(basename $(n
 RUNNER     = $(if $(SUDO),CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_RUNNER="$(SUDO)")
 LIVE       = env $(RUNNER) cargo test --locked --release -p ecapture --test live -- --test-threads=1
 
+VM_KERNELS ?= 5.10 6.1
 vm: ## the static binary on Linux 5.10 and 6.1, in QEMU
-	@$(STEP) "Linux 5.10 and 6.1" testing/vm/smoke 5.10 6.1
+	@$(STEP) "Linux $(VM_KERNELS)" testing/vm/smoke $(VM_KERNELS)
 
 lint: ## formatting, clippy, dependencies
 	@$(STEP) "cargo fmt" cargo fmt --all --check

@@ -5,12 +5,16 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The two builds of each program: for kernels with the newer features, and for the rest.
+/// The builds of each program: for kernels with the newer features, for the rest, and for those of the rest that
+/// have no BTF: libbpf refuses an object with a single CO-RE relocation there, even in a program that is not loaded.
 ///
 /// `-mcpu` is pinned: what clang takes by default changes with its version, and old kernels
 /// refuse newer instruction sets.
-const VARIANTS: [(&str, &[&str]); 2] =
-    [("modern", &["-mcpu=v3"]), ("legacy", &["-mcpu=v2", "-DECAPTURE_LEGACY"])];
+const VARIANTS: [(&str, &[&str]); 3] = [
+    ("modern", &["-mcpu=v3"]),
+    ("legacy", &["-mcpu=v2", "-DECAPTURE_LEGACY"]),
+    ("nobtf", &["-mcpu=v2", "-DECAPTURE_LEGACY", "-DECAPTURE_NO_BTF"]),
+];
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));

@@ -4,7 +4,8 @@
  * buffer and a TLS object. call_enter and call_exit run around it; what they
  * read is described by the attach cookie (event.h), so they know no library.
  *
- * Built twice: modern (task storage, bpf_loop, kfuncs) and legacy.
+ * Built three times: modern (task storage, bpf_loop, kfuncs), legacy, and
+ * legacy for kernels without BTF, which reads no kernel structs.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
@@ -215,4 +216,6 @@ int object_untie(struct pt_regs *ctx)
 	return 0;
 }
 
+#ifndef ECAPTURE_NO_BTF
 #include "sockets.h"
+#endif

@@ -338,7 +338,7 @@ mod tests {
                 ],
             ),
         ];
-        for object in [objects::CALLS_MODERN, objects::CALLS_LEGACY] {
+        for object in [objects::CALLS_MODERN, objects::CALLS_LEGACY, objects::CALLS_NOBTF] {
             let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
             file.write_all(object).expect("written");
             let btf = Btf::from_path(file.path()).expect("BTF of our object");

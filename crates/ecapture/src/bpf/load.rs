@@ -11,6 +11,7 @@ use super::features::Features;
 /// The objects that build.rs made.
 pub(super) mod objects {
     pub const CALLS_MODERN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/calls.modern.bpf.o"));
+    pub const CALLS_NOBTF: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/calls.nobtf.bpf.o"));
     pub const CALLS_LEGACY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/calls.legacy.bpf.o"));
 }
 
@@ -139,7 +140,11 @@ fn load_object(
     hook: u64,
     share: Option<&Object>,
 ) -> Result<Object> {
-    let bytes = if features.modern { objects::CALLS_MODERN } else { objects::CALLS_LEGACY };
+    let bytes = match (features.modern, features.btf) {
+        (true, _) => objects::CALLS_MODERN,
+        (false, true) => objects::CALLS_LEGACY,
+        (false, false) => objects::CALLS_NOBTF,
+    };
     let mut object = ObjectBuilder::default().name("ecapture")?.open_memory(bytes)?;
     let settings = Settings {
         hook,
