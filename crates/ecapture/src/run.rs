@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use crossbeam_channel::{Sender, bounded, unbounded};
@@ -25,6 +26,9 @@ use crate::{preflight, privileges};
 /// Blocks of 1 MiB that may wait for the pipeline; more wait in the kernel's ring. A download at full speed
 /// takes both CPUs of a small machine, and we catch up after it.
 const QUEUE: usize = 64;
+
+/// How long changes of processes are gathered before they are looked at, once there was one.
+const GATHER: Duration = Duration::from_micros(300);
 
 /// How a run ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -187,7 +191,7 @@ fn wait(
     let pids = &config.scope.pids;
     loop {
         let look_again = !endings.is_empty() || !pids.is_empty();
-        {
+        let is_file_changed = {
             let mut ready = vec![PollFd::new(wake, PollFlags::IN)];
             ready.push(PollFd::from_borrowed_fd(discovery.changed_files(), PollFlags::IN));
             if let Some(watch) = &watch {
@@ -200,11 +204,16 @@ fn wait(
             if !ready[0].revents().is_empty() {
                 return Ok(());
             }
+            !ready[1].revents().is_empty()
+        };
+        if is_file_changed {
+            discovery.drop_changed()?;
         }
-        discovery.drop_changed()?;
         if let Some(watch) = &mut watch {
             apply(watch, discovery, &mut endings);
         }
+        // A program that starts maps several files in a row: one wake-up for all but the first costs it less.
+        thread::sleep(GATHER);
         endings.settle(|pid| {
             let _ = over.send(pid); // the pipeline outlives this thread
         });
