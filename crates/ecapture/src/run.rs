@@ -50,7 +50,7 @@ pub fn tls(config: Config) -> Result<Ended> {
     let sinks = sinks(&config, waker.try_clone()?)?;
     handle_signals(&waker)?;
 
-    privileges::hurry(); // a new program does not wait for us to attach
+    privileges::hurry(); // all threads: a new program does not wait for us to attach, nor a full buffer
     let programs = Programs::load(features, config.scope.clone(), config.ring_bytes)?;
     if features.btf && !programs.knows_sockets() {
         tracing::warn!("this kernel lets no program watch sockets: connections show no addresses");
@@ -161,7 +161,6 @@ impl Stages {
         let (used, recycled) = bounded(QUEUE);
         let (over, ended) = unbounded();
         let pipeline = thread::Builder::new().name("pipeline".into()).spawn(move || {
-            privileges::hurry();
             privileges::drop_all();
             Pipeline::new(sinks).run(&filled, &ended, &used)
         })?;

@@ -98,10 +98,12 @@ static __always_inline __u64 moved(struct pt_regs *ctx, const struct frame *call
 		return 0;
 	if (HOOK_RESULT(call->hook) == RESULT_COUNT)
 		bytes = (__s32)result;
-	else if (HOOK_RESULT(call->hook) == RESULT_OUT)
-		bpf_probe_read_user(&bytes, sizeof(bytes), (void *)call->out);
-	/* The number comes from the program: it may be a lie. */
-	return bytes <= call->length ? bytes : 0;
+	else if (bpf_probe_read_user(&bytes, sizeof(bytes), (void *)call->out))
+		count(COUNT_UNREADABLE, 0);
+	if (bytes <= call->length)
+		return bytes;
+	count(COUNT_UNREADABLE, 0); /* the number comes from the program: it is a lie */
+	return 0;
 }
 
 static __always_inline int leave(struct pt_regs *ctx)
@@ -122,9 +124,10 @@ static __always_inline int leave(struct pt_regs *ctx)
 	bytes = moved(ctx, call);
 	if (!bytes)
 		return 0;
-	/* SSL_write_early_data calls SSL_write_ex: the outer call reports the bytes. */
-	if (thread->depth && is_enclosed(thread, call))
+	if (call->reported)
 		return 0;
+	if (thread->depth)
+		mark_reported(thread, call);
 
 	if (!HOOK_SENT(call->hook))
 		call->time = bpf_ktime_get_ns();

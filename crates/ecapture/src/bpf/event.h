@@ -2,7 +2,7 @@
 /*
  * What crosses from the kernel to user space: records of the ring buffer,
  * the description of a hook (attach cookie), settings and counters.
- * events.rs mirrors this file; a test compares the two through BTF.
+ * event.rs mirrors this file; a test compares the two through BTF.
  */
 #ifndef ECAPTURE_EVENT_H
 #define ECAPTURE_EVENT_H

@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -38,24 +39,44 @@ impl KeepReady {
         let stopping = Arc::clone(&stop);
         let thread = thread::Builder::new().name("ready".into()).spawn(move || {
             on_thread();
-            while !stopping.load(Ordering::Relaxed) && round(&program, &own) {}
+            let mut is_warm = false;
+            while !stopping.load(Ordering::Relaxed) {
+                let Some(took) = round(&program, &own) else { return };
+                // Who waits for the semaphore holds up every fork on the machine, until a long one, of a large
+                // process, is done. Such machines have better things to do.
+                if is_warm && took > LONG {
+                    tracing::debug!("a fork took {took:?}: new programs are hooked late for a while");
+                    thread::park_timeout(PAUSE);
+                    is_warm = false;
+                } else {
+                    is_warm = true;
+                }
+            }
         })?;
         Ok(Some(Self { stop, thread: Some(thread) }))
     }
 }
 
-/// Attaches and detaches; whether that worked.
-fn round(program: &OwnedFd, own: &File) -> bool {
+/// A registration that took so long had to wait for a fork.
+const LONG: Duration = Duration::from_millis(2);
+
+/// How long the machine is then left alone.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Attaches and detaches; how long attaching took, `None` if it is not possible.
+fn round(program: &OwnedFd, own: &File) -> Option<Duration> {
     let path = format!("/proc/self/fd/{}\0", own.as_raw_fd());
-    let Ok(path) = std::ffi::CStr::from_bytes_with_nul(path.as_bytes()) else { return false };
+    let Ok(path) = std::ffi::CStr::from_bytes_with_nul(path.as_bytes()) else { return None };
+    let start = Instant::now();
     match link_uprobe(program, path, libbpf_sys::BPF_TRACE_UPROBE_MULTI) {
         Ok(link) => {
+            let took = start.elapsed();
             drop(link);
-            true
+            Some(took)
         }
         Err(error) => {
             tracing::debug!("new programs are hooked 10 to 20 ms late: {error}");
-            false
+            None
         }
     }
 }
@@ -64,6 +85,7 @@ impl Drop for KeepReady {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
             let _ = thread.join(); // a panic there has been printed
         }
     }

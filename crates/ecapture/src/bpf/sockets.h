@@ -95,32 +95,32 @@ static __always_inline void note_socket(struct sock *sk)
 {
 	struct thread *thread;
 	struct peer *peer;
+	__u32 family;
 
 	if (!untied_calls)
 		return;
 	thread = thread_find();
 	if (!thread || !thread->depth || !thread->untied)
 		return;
-	peer = &thread->peer;
-	peer->family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	peer->path_length = 0;
-	if (peer->family == AF_UNIX && BPF_CORE_READ(sk, sk_type) != SOCK_STREAM)
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if (family == AF_UNIX && BPF_CORE_READ(sk, sk_type) != SOCK_STREAM)
 		return; /* syslog and the like, from a callback inside the call */
-	if (peer->family == AF_INET) {
+	if (family != AF_INET && family != AF_INET6 && family != AF_UNIX)
+		return; /* netlink and the like carry no TLS */
+	peer = &thread->peer;
+	peer->family = family;
+	peer->path_length = 0;
+	if (family == AF_INET) {
 		BPF_CORE_READ_INTO((__u32 *)peer->local, sk, __sk_common.skc_rcv_saddr);
 		BPF_CORE_READ_INTO((__u32 *)peer->remote, sk, __sk_common.skc_daddr);
-	} else if (peer->family == AF_INET6) {
+	} else if (family == AF_INET6) {
 		BPF_CORE_READ_INTO(&peer->local, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
 		BPF_CORE_READ_INTO(&peer->remote, sk, __sk_common.skc_v6_daddr.in6_u.u6_addr8);
-	} else if (peer->family == AF_UNIX) {
-		if (!unix_name(peer, sk)) {
-			struct sock *other = BPF_CORE_READ((struct unix_sock *)sk, peer);
+	} else if (!unix_name(peer, sk)) {
+		struct sock *other = BPF_CORE_READ((struct unix_sock *)sk, peer);
 
-			if (other)
-				unix_name(peer, other);
-		}
-	} else {
-		return; /* netlink and the like carry no TLS */
+		if (other)
+			unix_name(peer, other);
 	}
 	peer->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
 	peer->remote_port = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport));

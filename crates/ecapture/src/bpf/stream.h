@@ -37,7 +37,7 @@ struct {
 static __always_inline __u64 wake_flag(__u64 length)
 {
 	__u64 waiting = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
-	__u64 before = waiting - length;
+	__u64 before = waiting - ((length + 15) & ~7ULL); /* with its header, in whole words */
 
 	return waiting >> settings.wake_shift != before >> settings.wake_shift ?
 		       BPF_RB_FORCE_WAKEUP :
@@ -56,7 +56,7 @@ static __always_inline void fill_head(struct event_head *head, __u32 kind, __u64
 /* Fetching atomics came with Linux 5.12. */
 static __always_inline __u64 stream_id(void)
 {
-	return bpf_ktime_get_ns();
+	return bpf_ktime_get_ns() << 8 | (bpf_get_smp_processor_id() & 0xff);
 }
 #else
 __u64 streams_made;

@@ -23,7 +23,8 @@ struct frame {
 	__u64 hook;
 	__u64 time;
 	__u32 untied; /* its socket is not known yet */
-	__u32 saw_socket; /* thread.peer is the socket that this call used last */
+	__u16 saw_socket; /* thread.peer is the socket that this call used last */
+	__u16 reported; /* a call inside of it has reported its bytes */
 };
 
 /* The copy of one call's bytes. Not on the stack: there the verifier would follow each value through every round. */
@@ -183,8 +184,15 @@ static __always_inline struct frame *frame_push(struct thread *thread, __u64 sp)
 		}
 	}
 	frame = frame_at(thread, slot);
+	if (frame->sp) { /* it never returned */
+		if (frame->untied)
+			await_no_socket();
+		if (frame->sp != sp)
+			count(COUNT_NO_STATE, 0);
+	}
 	frame->sp = sp;
 	frame->saw_socket = 0;
+	frame->reported = 0;
 	return frame;
 }
 
@@ -206,20 +214,21 @@ static __always_inline struct frame *frame_pop(struct thread *thread, __u64 sp)
 	return frame;
 }
 
-/* Whether another call in progress moves bytes of the same object in the same direction. */
-static __always_inline bool is_enclosed(const struct thread *thread, const struct frame *inner)
+/*
+ * Calls around this one that move bytes of the same object in the same
+ * direction move these very bytes: SSL_write_early_data calls SSL_write_ex.
+ * The inner one reports them, so that a call that never returns hides nothing.
+ */
+static __always_inline void mark_reported(struct thread *thread, const struct frame *inner)
 {
-	bool enclosed = false;
-
 #pragma unroll
 	for (int i = 0; i < FRAMES; i++) {
-		const struct frame *outer = &thread->frames[i];
+		struct frame *outer = &thread->frames[i];
 
 		if (outer->sp && outer->object == inner->object &&
 		    HOOK_SENT(outer->hook) == HOOK_SENT(inner->hook))
-			enclosed = true;
+			outer->reported = 1;
 	}
-	return enclosed;
 }
 
 #endif

@@ -81,7 +81,8 @@ impl Pipeline {
             }
             self.tend();
             self.forget_ended(idle >= 4);
-            self.ending.extend(over.try_iter().map(|pid| (self.now, pid)));
+            let heard = Clock::now(); // not self.now: writing may have taken long
+            self.ending.extend(over.try_iter().map(|pid| (heard, pid)));
         }
         let all: Vec<u64> = self.streams.keys().copied().collect();
         all.into_iter().for_each(|id| self.end(id, None));

@@ -1,6 +1,6 @@
 //! Finds files with hooks among those that processes run, and attaches to each file once.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use rustc_hash::FxHashMap;
-use rustix::fs::inotify;
+use rustix::fs::{fstatfs, inotify};
 use rustix::io::Errno;
 
 use super::procfs::{self, FileId, Mapping};
@@ -28,7 +28,7 @@ pub struct Discovery {
     /// Files by what `maps` calls them, with the path they had: an inode number may be used again.
     seen: FxHashMap<FileId, PathBuf>,
     /// Attached files by what `stat` calls them: two names in `maps` may be one file.
-    attached: FxHashMap<(u64, u64), Attached>,
+    attached: FxHashMap<Identity, Attached>,
     /// Tells when an attached file is written to.
     changes: OwnedFd,
 }
@@ -70,6 +70,7 @@ impl Discovery {
         let mut events = inotify::Reader::new(&self.changes, &mut buffer);
         loop {
             match events.next() {
+                Ok(event) if !event.events().contains(inotify::ReadFlags::MODIFY) => {}
                 Ok(event) => {
                     let before = self.attached.len();
                     self.attached.retain(|_, attached| attached.watch != event.wd());
@@ -157,10 +158,14 @@ impl Discovery {
     /// # Errors
     /// The file can not be read, is not for this machine, or has nothing to hook.
     pub fn attach_named(&mut self, path: &Path) -> Result<()> {
-        let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-        if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        let metadata = fs::metadata(path).with_context(|| format!("open {}", path.display()))?;
+        if metadata.is_dir() {
             bail!("{} is a directory; give a library or an executable", path.display());
         }
+        if !metadata.is_file() {
+            bail!("{} is not a regular file; give a library or an executable", path.display());
+        }
+        let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
         match probes::examine(&file) {
             Verdict::Hooks(found) => self.attach(&file, path, None, &found),
             Verdict::Unusable(reason) => bail!("{}: {reason}", path.display()),
@@ -176,7 +181,7 @@ impl Discovery {
     /// `pid`: the process that knows the file by this path.
     fn attach(&mut self, file: &File, path: &Path, pid: Option<u32>, found: &Found) -> Result<()> {
         let metadata = file.metadata()?;
-        let key = (metadata.dev(), metadata.ino());
+        let key = identity(file, &metadata);
         if self.attached.contains_key(&key) {
             return Ok(());
         }
@@ -192,6 +197,22 @@ impl Discovery {
             tracing::debug!("{path}: {note}");
         }
         Ok(())
+    }
+}
+
+/// Device and inode; on overlayfs, where each mount shows a lower file with a device of its own although probes
+/// sit on the one real inode, 0 and the inode with size and change time.
+type Identity = (u64, u64, u64, i64);
+
+/// `OVERLAYFS_SUPER_MAGIC` of `linux/magic.h`.
+const OVERLAYFS: i64 = 0x794c_7630;
+
+fn identity(file: &File, metadata: &fs::Metadata) -> Identity {
+    if fstatfs(file).is_ok_and(|fs| fs.f_type == OVERLAYFS) {
+        let changed = metadata.ctime().wrapping_mul(1_000_000_000).wrapping_add(metadata.ctime_nsec());
+        (0, metadata.ino(), metadata.size(), changed)
+    } else {
+        (metadata.dev(), metadata.ino(), 0, 0)
     }
 }
 

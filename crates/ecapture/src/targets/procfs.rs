@@ -3,9 +3,11 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
 
 /// A file by device and inode, as `/proc/PID/maps` shows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,10 +46,14 @@ impl Mapping {
 
     /// Opens a path unless another file stands there by now. Devices are not compared: overlay and btrfs show
     /// one device in maps and another in stat.
+    ///
+    /// The process chose the path: what is there is looked at before it is opened, which would wait for the other
+    /// end of a FIFO, or do what a device does.
     fn open_checked(&self, path: &Path) -> io::Result<File> {
-        let file = File::open(path)?;
-        if file.metadata()?.ino() == self.file.inode {
-            Ok(file)
+        let handle = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let stat = rustix::fs::fstat(&handle)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_ino == self.file.inode {
+            File::open(format!("/proc/self/fd/{}", handle.as_raw_fd()))
         } else {
             Err(io::Error::new(io::ErrorKind::NotFound, "replaced by another file since it was mapped"))
         }
@@ -106,6 +112,8 @@ fn mapping(line: &[u8]) -> Option<Mapping> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     #[test]
