@@ -97,6 +97,15 @@ impl<'f> Binary<'f> {
         Some(load.file.offset + (address - load.address))
     }
 
+    /// Where the byte at a position of the file is loaded, if it cannot be written there.
+    pub(crate) fn constant_address(&self, offset: u64) -> Option<u64> {
+        let mut loads = self.headers.loads.iter().filter(|load| !load.writable);
+        loads.find_map(|load| {
+            let into = offset.checked_sub(load.file.offset)?;
+            (into < load.file.len).then_some(load.address + into)
+        })
+    }
+
     /// Whether an address is inside code.
     pub(crate) fn is_code(&self, address: u64) -> bool {
         self.segment_at(address).is_some_and(|load| load.executable)

@@ -26,6 +26,8 @@ pub(crate) struct Headers {
     pub(crate) loads: Vec<Segment>,
     pub(crate) dynamic: Option<Range>,
     pub(crate) notes: Vec<(Range, u64)>,
+    /// The index of the unwind information, and its address.
+    pub(crate) unwind: Option<(u64, Range)>,
     /// Empty if the file has no (usable) section table: programs run without one.
     pub(crate) sections: Vec<SectionHeader64<LittleEndian>>,
 }
@@ -52,6 +54,7 @@ impl Headers {
             loads: Vec::new(),
             dynamic: None,
             notes: Vec::new(),
+            unwind: None,
             sections: sections(source, header)?,
         };
         headers.read_segments(source, header)?;
@@ -100,6 +103,7 @@ impl Headers {
                 self.loads.push(Segment { address, file, executable, writable });
             }
             elf::PT_DYNAMIC => self.dynamic = Some(file),
+            elf::PT_GNU_EH_FRAME => self.unwind = Some((address, file)),
             elf::PT_NOTE => self.notes.push((file, segment.p_align.get(LE))),
             _ => {}
         }

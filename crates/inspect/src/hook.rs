@@ -99,6 +99,13 @@ pub enum Evidence {
         /// Whether a symbol also says so.
         named: bool,
     },
+    /// No symbol: it is the only function that refers both to its own name and to the path of its source
+    /// file, as functions do that report errors; and, for those that move plaintext, its code and its
+    /// callers show what its arguments are.
+    Strings {
+        /// The path of the source file.
+        source: String,
+    },
 }
 
 impl Purpose {

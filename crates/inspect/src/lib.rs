@@ -16,6 +16,7 @@ mod read;
 mod relocation;
 mod site;
 mod symbols;
+mod unwind;
 mod version;
 
 pub use binary::{Binary, Kind, Machine};

@@ -12,7 +12,7 @@ use crate::read::Range;
 /// Longest version text; `OpenSSL 1.0.2k-fips  26 Jan 2017` has 32 bytes.
 const LONGEST: usize = 64;
 /// Most bytes of constants that are searched in one file.
-const MOST: u64 = 256 << 20;
+pub(crate) const MOST: u64 = 256 << 20;
 /// Most different texts before the file is given up as a list of versions.
 const MOST_TEXTS: usize = 8;
 
@@ -38,7 +38,7 @@ pub(crate) fn texts(binary: &Binary<'_>) -> Vec<String> {
 }
 
 /// Read-only data: by section where there are sections, else all that is loaded and cannot be written.
-fn constants(binary: &Binary<'_>) -> Vec<Range> {
+pub(crate) fn constants(binary: &Binary<'_>) -> Vec<Range> {
     let headers = &binary.headers;
     let by_section: Vec<_> = headers
         .sections

@@ -117,6 +117,10 @@ pub(super) const PUBLIC: &[Public] = &[
     other("SSL_set_bio", Purpose::SetBio),
 ];
 
+/// Functions that report errors under their own names, and so are found without symbols, too. `SSL_free`
+/// reports none.
+pub(super) const LIFECYCLE: [(&str, Purpose); 2] = [("SSL_new", Purpose::New), ("SSL_clear", Purpose::Clear)];
+
 /// Never hooked, but looked at: they must not share code with what is hooked.
 const LOOKED_AT: &[&str] = &["SSL_peek", "SSL_peek_ex"];
 

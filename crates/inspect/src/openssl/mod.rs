@@ -6,17 +6,21 @@
 
 mod internal;
 mod known;
+mod stripped;
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 
 use crate::binary::Binary;
 use crate::code::Decoder;
 use crate::error::ElfError;
-use crate::hook::{Evidence, Hook};
+use crate::hook::{Evidence, Hook, Purpose};
 use crate::symbols::Symbols;
 use crate::{site, version};
 use internal::{Family, Shared};
 use known::{Direction, PUBLIC, Public};
+use stripped::{Source, Stripped};
 
 /// What was found in a file that contains OpenSSL or a fork.
 #[derive(Clone, Debug)]
@@ -59,8 +63,8 @@ impl fmt::Display for Flavour {
 /// Why a file gets no hooks.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// It defines none of the plaintext functions by symbol.
-    #[error("no OpenSSL function in the symbol tables")]
+    /// It defines none of the plaintext functions by symbol, and has no strings of OpenSSL's source.
+    #[error("no OpenSSL function in the symbol tables, and none without symbols")]
     NotOpenSsl,
     /// It defines some, but none that can be trusted.
     #[error("OpenSSL functions that cannot be told apart: {}", .0.join("; "))]
@@ -72,14 +76,67 @@ pub enum Refusal {
 
 /// Whether it is worth calling [`resolve`]: cheap, and only a `false` is certain.
 pub fn may_be(binary: &Binary<'_>) -> Result<bool, ElfError> {
-    binary.may_have(&known::plaintext_names())
+    Ok(binary.may_have(&known::plaintext_names())? || Source::find(binary)?.is_some())
+}
+
+/// The plaintext hooks of a file, by its symbols; without such symbols by its strings.
+pub fn resolve(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
+    if binary.may_have(&known::plaintext_names())? {
+        resolve_symbols(binary)
+    } else {
+        resolve_strings(binary)
+    }
+}
+
+/// What a file without symbols has: the internal functions of OpenSSL 3 and later, and what makes and resets
+/// an object. A function that cannot be told for sure is left out.
+fn resolve_strings(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
+    let Some(source) = Source::find(binary)? else { return Err(Refusal::NotOpenSsl) };
+    let directions = [Direction::Read, Direction::Write];
+    let names = directions.map(Direction::internal).into_iter().chain(known::LIFECYCLE.map(|(name, _)| name));
+    let stripped = match Stripped::find(binary, &source, names.collect())? {
+        Ok(stripped) => stripped,
+        Err(why) => return Err(Refusal::Unclear(vec![format!("{}: {why}", source.path)])),
+    };
+    let (mut hooks, mut notes, mut decoder) = (Vec::new(), Vec::new(), Decoder::default());
+    let mut add = |function, purpose: Purpose, extent: Range<u64>, decoder: &mut Decoder| {
+        let code = (extent.start, extent.end - extent.start);
+        let evidence = Evidence::Strings { source: source.path.clone() };
+        let site = site::choose(binary, decoder, code, &purpose.arguments());
+        hooks.extend(site.map(|site| Hook { function, purpose, site, evidence }));
+    };
+    let mut both = true;
+    for direction in directions {
+        match stripped.internal(direction, &mut decoder) {
+            Ok((extent, out)) => {
+                add(direction.internal(), direction.internal_purpose(out), extent, &mut decoder);
+            }
+            Err(why) => {
+                both = false;
+                notes.push(format!("{}: {why}", direction.internal()));
+            }
+        }
+    }
+    // Where the internal functions are not whole, these may be part of others, too.
+    for (name, purpose) in known::LIFECYCLE.into_iter().filter(|_| both) {
+        match stripped.lifecycle(name, &mut decoder) {
+            Ok(extent) => add(name, purpose, extent, &mut decoder),
+            Err(why) => notes.push(format!("{name}: {why}")),
+        }
+    }
+    if !hooks.iter().any(|hook| known::moves_plaintext(&hook.purpose)) {
+        return Err(Refusal::Unclear(notes));
+    }
+    let addresses: BTreeSet<_> = hooks.iter().map(|hook| hook.site.address).collect();
+    if addresses.len() < hooks.len() {
+        return Err(Refusal::Unclear(vec!["one function has two names".to_owned()]));
+    }
+    let version = <[String; 1]>::try_from(version::texts(binary)).ok().map(|[text]| text);
+    Ok(OpenSsl { version, flavour: Flavour::OpenSsl, hooks, notes })
 }
 
 /// The plaintext hooks of a file, by its symbols.
-pub fn resolve(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
-    if !may_be(binary)? {
-        return Err(Refusal::NotOpenSsl);
-    }
+fn resolve_symbols(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
     let symbols = binary.symbols(&known::all_names())?;
     let mut finder =
         Finder { binary, symbols: &symbols, decoder: Decoder::default(), notes: vec![], missing: vec![] };

@@ -25,6 +25,16 @@ fn library() -> &'static [u8] {
     LIBRARY.get_or_init(|| std::fs::read(Workshop::new().gcc("v30.c", "-O2 -shared -fPIC")).unwrap())
 }
 
+/// The same without symbols.
+fn nameless() -> &'static [u8] {
+    static LIBRARY: OnceLock<Vec<u8>> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let shop = Workshop::new();
+        let library = shop.gcc("named.c", "-O2 -shared -fPIC -fvisibility=hidden -DCOLD");
+        std::fs::read(shop.stripped(&library)).unwrap()
+    })
+}
+
 #[test]
 fn what_is_no_program_is_told_apart() {
     let elf = library();
@@ -107,6 +117,13 @@ proptest! {
     #[test]
     fn any_damage_is_survived(changes in prop::collection::vec((0..library().len(), any::<u8>()), 1..64)) {
         inspect_all(&with(library(), &changes));
+    }
+
+    #[test]
+    fn any_damage_without_symbols_is_survived(
+        changes in prop::collection::vec((0..nameless().len(), any::<u8>()), 1..16),
+    ) {
+        inspect_all(&with(nameless(), &changes));
     }
 
     #[test]
