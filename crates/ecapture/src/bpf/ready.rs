@@ -3,9 +3,9 @@
 //! Registering a uprobe takes `dup_mmap_sem` for writing (kernel/events/uprobes.c), a per-CPU semaphore whose
 //! first writer waits for an RCU grace period: 8 to 20 ms, in which a new program with a library that we have
 //! not seen before can have said all it has to say. A writer that comes within a grace period of the last one
-//! does not wait (kernel/rcu/sync.c). So a thread registers and removes a probe over and over: at offset 0 of our
+//! does not wait (kernel/rcu/sync.c). So two threads register and remove a probe over and over: at offset 0 of our
 //! own file, which is never executed. Removing waits for grace periods of its own, which sets the pace: about
-//! 50 rounds in a second, 0.2 % of a CPU.
+//! 40 rounds of each in a second, together 0.3 % of a CPU. One thread would leave pauses as long as those periods.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -18,47 +18,60 @@ use anyhow::Result;
 
 use super::features::{link_uprobe, load_empty};
 
-/// The thread that does it; ends when dropped.
+/// The threads that do it; they end when it is dropped.
 pub struct KeepReady {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
+/// How many threads there are.
+const THREADS: usize = 2;
+
 impl KeepReady {
-    /// Starts, on a kernel with uprobe links. `on_thread` runs on the thread first.
+    /// Starts, on a kernel with uprobe links. `on_thread` runs on each thread first.
     ///
     /// # Errors
     /// No thread can be made.
-    pub fn start(on_thread: impl FnOnce() + Send + 'static) -> Result<Option<Self>> {
+    pub fn start(on_thread: fn()) -> Result<Option<Self>> {
         let (Some(program), Ok(own)) =
             (load_empty(libbpf_sys::BPF_TRACE_UPROBE_MULTI), File::open("/proc/self/exe"))
         else {
             return Ok(None);
         };
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopping = Arc::clone(&stop);
-        let thread = thread::Builder::new().name("ready".into()).spawn(move || {
-            on_thread();
-            let mut is_warm = false;
-            while !stopping.load(Ordering::Relaxed) {
-                let Some(took) = round(&program, &own) else { return };
-                // Who waits for the semaphore holds up every fork on the machine, until a long one, of a large
-                // process, is done. Such machines have better things to do.
-                if is_warm && took > LONG {
-                    tracing::debug!("a fork took {took:?}: new programs are hooked late for a while");
-                    thread::park_timeout(PAUSE);
-                    is_warm = false;
-                } else {
-                    is_warm = true;
-                }
-            }
-        })?;
-        Ok(Some(Self { stop, thread: Some(thread) }))
+        let probe = Arc::new((program, own));
+        let mut ready = Self { stop: Arc::new(AtomicBool::new(false)), threads: Vec::new() };
+        for _ in 0..THREADS {
+            let (probe, stop) = (Arc::clone(&probe), Arc::clone(&ready.stop));
+            ready.threads.push(thread::Builder::new().name("ready".into()).spawn(move || {
+                on_thread();
+                rounds(&probe.0, &probe.1, &stop);
+            })?);
+        }
+        Ok(Some(ready))
     }
 }
 
-/// A registration that took so long had to wait for a fork.
-const LONG: Duration = Duration::from_millis(2);
+/// Round after round, until it is time to stop.
+fn rounds(program: &OwnedFd, own: &File, stop: &AtomicBool) {
+    let mut slow = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let Some(took) = round(program, own) else { return };
+        slow = if took > LONG { slow + 1 } else { 0 };
+        // Who waits for the semaphore holds up every fork on the machine, until a long one, of a large process, is
+        // done. A machine with many of those has better things to do.
+        if slow == SLOW_ROUNDS {
+            tracing::debug!("forks take {took:?}: new programs are hooked late for a while");
+            thread::park_timeout(PAUSE);
+            slow = 0;
+        }
+    }
+}
+
+/// A registration that took so long had to wait: for a grace period, or for a fork.
+const LONG: Duration = Duration::from_millis(5);
+
+/// So many of them in a row waited for forks.
+const SLOW_ROUNDS: u32 = 10;
 
 /// How long the machine is then left alone.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -84,7 +97,7 @@ fn round(program: &OwnedFd, own: &File) -> Option<Duration> {
 impl Drop for KeepReady {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             thread.thread().unpark();
             let _ = thread.join(); // a panic there has been printed
         }
