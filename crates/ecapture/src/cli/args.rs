@@ -130,7 +130,7 @@ pub struct Tls {
 
     /// Do not keep the kernel ready to attach at once.
     ///
-    /// Saves about 0.2 % of a CPU. A program that uses a library file which no program used before is
+    /// Saves about 0.4 % of a CPU. A program that uses a library file which no program used before is
     /// then captured only 10 to 20 ms after it has loaded it.
     #[arg(long)]
     pub slow_attach: bool,
