@@ -4,6 +4,7 @@
 //! written as escapes. Everything else passes unchanged.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 /// Writes `bytes` with escapes.
 pub fn write(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
@@ -36,6 +37,11 @@ pub fn name(name: &str) -> String {
         let _ = write(&mut out, line.as_bytes()); // a vector takes everything
     }
     String::from_utf8_lossy(&out).into_owned()
+}
+
+/// A path with escapes, on one line.
+pub fn path(path: &Path) -> String {
+    name(&path.to_string_lossy())
 }
 
 /// How many bytes at the front are printable ASCII, tabs and line feeds.

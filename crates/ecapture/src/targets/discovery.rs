@@ -139,15 +139,12 @@ impl Discovery {
         match probes::examine(&file) {
             Verdict::Nothing => {}
             Verdict::Unusable(reason) if is_libssl(&mapping.path) => {
-                tracing::warn!("{}: not hooked: {reason}", escape::name(&mapping.path.to_string_lossy()));
+                tracing::warn!("{}: not hooked: {reason}", escape::path(&mapping.path));
             }
             Verdict::Unusable(reason) => tracing::debug!("{}: {reason}", mapping.path.display()),
             Verdict::Hooks(found) => {
                 if let Err(error) = self.attach(&file, &mapping.path, Some(pid), &found) {
-                    tracing::warn!(
-                        "{}: not hooked: {error:#}",
-                        escape::name(&mapping.path.to_string_lossy())
-                    );
+                    tracing::warn!("{}: not hooked: {error:#}", escape::path(&mapping.path));
                 }
             }
         }
@@ -190,7 +187,7 @@ impl Discovery {
         let probes = self.programs.attach(Path::new(&exact), &found.hooks)?;
         let watch = inotify::add_watch(&self.changes, &exact, inotify::WatchFlags::MODIFY).unwrap_or(-1);
         self.attached.insert(key, Attached { _probes: probes, watch });
-        let path = escape::name(&path.to_string_lossy());
+        let path = escape::path(path);
         let of = pid.map(|pid| format!(" of process {pid}")).unwrap_or_default();
         tracing::info!("attached {path}{of} ({})", found.description);
         for note in &found.notes {

@@ -114,12 +114,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(data)
     def log_message(self, *args):
         pass
-server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain('cert.pem', 'key.pem')
-server.socket = context.wrap_socket(server.socket, server_side=True)
-print('ready', server.server_port, flush=True)
-server.serve_forever()
 "#;
 
 /// What a program makes of a file.
@@ -146,7 +140,7 @@ fn bodies_are_shown_decoded() {
     lab.file("deflate-raw", deflate("-15"));
     lab.file("br", filtered(&plain, "brotli", &["-c", "-"]));
     lab.file("zstd", filtered(&plain, "zstd", &["-c"]));
-    let server = lab.python_server(ENCODED_SERVER);
+    let server = lab.https_server(ENCODED_SERVER);
     let capture = lab.capture();
     let names = ["plain-chunked", "gzip", "gzip-chunked", "deflate", "deflate-raw", "br", "zstd"];
     let clients = names.map(|name| {
@@ -183,7 +177,7 @@ fn a_decompression_bomb_is_cut() {
     let lab = Lab::new();
     let zeros = lab.file("zeros", vec![0; 256 << 20]);
     lab.file("gzip", filtered(&zeros, "gzip", &["-c1"]));
-    let server = lab.python_server(ENCODED_SERVER);
+    let server = lab.https_server(ENCODED_SERVER);
     let mut capture = crate::capture::Capture::start([
         "--libssl",
         lab.libssl.to_str().expect("UTF-8"),

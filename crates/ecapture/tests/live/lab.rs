@@ -145,6 +145,11 @@ impl Lab {
         Server { running, port }
     }
 
+    /// Starts an HTTPS server in Python that answers with the class `Handler` of the given source.
+    pub fn https_server(&self, handler: &str) -> Server {
+        self.python_server(&format!("{handler}{SERVE_HTTPS}"))
+    }
+
     /// Starts a Python program that prints `ready PORT`. It finds certificate and key in its directory.
     pub fn python_server(&self, source: &str) -> Server {
         let running = Running::start(self.command("/usr/bin/python3").arg("-c").arg(source));
@@ -152,6 +157,16 @@ impl Lab {
         Server { running, port }
     }
 }
+
+/// Serves `Handler` with the certificate of the directory; for sources that import `http.server` and `ssl`.
+const SERVE_HTTPS: &str = r"
+server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain('cert.pem', 'key.pem')
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print('ready', server.server_port, flush=True)
+server.serve_forever()
+";
 
 fn with_sbin() -> String {
     format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())

@@ -23,12 +23,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
     def log_message(self, *args):
         pass
-server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain('cert.pem', 'key.pem')
-server.socket = context.wrap_socket(server.socket, server_side=True)
-print('ready', server.server_port, flush=True)
-server.serve_forever()
 "#;
 
 const PYTHON_CLIENT: &str = r#"
@@ -80,7 +74,7 @@ fn assert_exchange(client: &Records, server: Option<&Records>, path: &str) {
 fn client_of_python(program: &str, arguments: impl Fn(u16) -> Vec<String>, path: &str) {
     let lab = Lab::new();
     lab.file("body", body());
-    let server = lab.python_server(PYTHON_SERVER);
+    let server = lab.https_server(PYTHON_SERVER);
     let capture = lab.capture();
     let client = Running::start(lab.command(program).args(arguments(server.port)));
     let pid = client.pid();
@@ -106,7 +100,7 @@ fn perl_client() {
 fn socat_client() {
     let lab = Lab::new();
     lab.file("body", body());
-    let server = lab.python_server(PYTHON_SERVER);
+    let server = lab.https_server(PYTHON_SERVER);
     let capture = lab.capture();
     let request = lab.file("request", "GET /from-socat HTTP/1.0\r\nHost: localhost\r\n\r\n");
     let address = format!("OPENSSL:127.0.0.1:{},verify=0", server.port);
@@ -124,7 +118,7 @@ fn socat_client() {
 fn apache_bench_with_parallel_connections() {
     let lab = Lab::new();
     lab.file("body", body());
-    let server = lab.python_server(PYTHON_SERVER);
+    let server = lab.https_server(PYTHON_SERVER);
     let capture = lab.capture_much();
     let url = format!("https://127.0.0.1:{}/from-ab", server.port);
     let client = Running::start(lab.command("ab").args(["-q", "-n", "20", "-c", "5", &url]));
