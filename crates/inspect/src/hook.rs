@@ -1,6 +1,7 @@
 //! What to hook and where its values are: plain data, the same for every library.
 
 use crate::SymbolTable;
+use crate::place::{Base, Place, Secret};
 
 /// One function to probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,10 @@ pub enum Purpose {
     SetFd,
     /// Ties the connection object, argument 1, to its transports: arguments 2 (reading) and 3 (writing).
     SetBio,
+    /// Hands over a TLS secret.
+    Secret(Secret),
+    /// Makes the handshake of the connection object, argument 1; returns 1 when it is complete.
+    Handshake,
 }
 
 /// An argument of a function, counted from 1.
@@ -121,9 +126,17 @@ impl Purpose {
             }
             Self::SendFile => (1..=5).map(Arg).collect(),
             Self::New => Vec::new(),
-            Self::Free | Self::Clear => vec![Arg(1)],
+            Self::Free | Self::Clear | Self::Handshake => vec![Arg(1)],
             Self::SetFd => vec![Arg(1), Arg(2)],
             Self::SetBio => vec![Arg(1), Arg(2), Arg(3)],
+            Self::Secret(secret) => secret.places().filter_map(argument).collect(),
         }
+    }
+}
+
+fn argument(place: Place) -> Option<Arg> {
+    match place.base {
+        Base::Arg(arg) => Some(arg),
+        Base::Register(_) | Base::Constant(_) => None,
     }
 }

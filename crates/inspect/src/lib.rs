@@ -7,12 +7,15 @@
 
 mod binary;
 mod code;
+mod constants;
 mod error;
 mod header;
 mod hook;
 /// OpenSSL and its forks.
 pub mod openssl;
+mod place;
 mod read;
+mod references;
 mod relocation;
 mod site;
 mod symbols;
@@ -22,5 +25,6 @@ mod version;
 pub use binary::{Binary, Kind, Machine};
 pub use error::ElfError;
 pub use hook::{Arg, Call, Cost, Evidence, Hook, Purpose, ResultKind, Site};
+pub use place::{Base, Label, MOST_LOADS, MasterSecret, ObjectKeys, Path, Place, Secret};
 pub use read::ReadAt;
 pub use symbols::{Symbol, SymbolTable, Symbols};

@@ -3,16 +3,13 @@
 use std::ops::ControlFlow;
 
 use memchr::memmem;
-use object::elf;
 
 use crate::binary::Binary;
-use crate::header::LE;
+use crate::constants::{MOST, constants};
 use crate::read::Range;
 
 /// Longest version text; `OpenSSL 1.0.2k-fips  26 Jan 2017` has 32 bytes.
 const LONGEST: usize = 64;
-/// Most bytes of constants that are searched in one file.
-pub(crate) const MOST: u64 = 256 << 20;
 /// Most different texts before the file is given up as a list of versions.
 const MOST_TEXTS: usize = 8;
 
@@ -35,26 +32,6 @@ pub(crate) fn texts(binary: &Binary<'_>) -> Vec<String> {
         });
     }
     texts
-}
-
-/// Read-only data: by section where there are sections, else all that is loaded and cannot be written.
-pub(crate) fn constants(binary: &Binary<'_>) -> Vec<Range> {
-    let headers = &binary.headers;
-    let by_section: Vec<_> = headers
-        .sections
-        .iter()
-        .filter(|section| {
-            let flags = section.sh_flags.get(LE).0;
-            section.sh_type.get(LE) == elf::SHT_PROGBITS
-                && flags & elf::SHF_ALLOC.0 != 0
-                && flags & (elf::SHF_WRITE.0 | elf::SHF_EXECINSTR.0) == 0
-        })
-        .map(|section| Range { offset: section.sh_offset.get(LE), len: section.sh_size.get(LE) })
-        .collect();
-    if !by_section.is_empty() {
-        return by_section;
-    }
-    headers.loads.iter().filter(|load| !load.writable).map(|load| load.file).collect()
 }
 
 /// The whole text if `SSL ` at `hit` is the middle of a product name with a version number: a C string

@@ -10,7 +10,7 @@ use crate::bpf::{Hook, Moved, Moves, Place};
 pub fn hooks(binary: &Binary<'_>) -> Verdict {
     match resolve(binary) {
         Ok(facts) => Verdict::Hooks(Found {
-            hooks: facts.hooks.iter().map(hook).collect(),
+            hooks: facts.hooks.iter().filter_map(hook).collect(),
             description: describe(&facts),
             notes: facts.notes,
         }),
@@ -19,7 +19,7 @@ pub fn hooks(binary: &Binary<'_>) -> Verdict {
     }
 }
 
-fn hook(fact: &inspect::Hook) -> Hook {
+fn hook(fact: &inspect::Hook) -> Option<Hook> {
     let place = match &fact.purpose {
         Purpose::Read(call) => Place::Call(moves(call, false)),
         Purpose::Write(call) => Place::Call(moves(call, true)),
@@ -29,8 +29,9 @@ fn hook(fact: &inspect::Hook) -> Hook {
         Purpose::New => Place::New,
         Purpose::Free | Purpose::Clear => Place::End,
         Purpose::SetFd | Purpose::SetBio => Place::Untie,
+        Purpose::Secret(_) | Purpose::Handshake => return None,
     };
-    Hook { place, offset: fact.site.file_offset }
+    Some(Hook { place, offset: fact.site.file_offset })
 }
 
 fn moves(call: &Call, sent: bool) -> Moves {

@@ -16,6 +16,7 @@ use crate::binary::Binary;
 use crate::code::Decoder;
 use crate::error::ElfError;
 use crate::hook::{Evidence, Hook, Purpose};
+use crate::place::ObjectKeys;
 use crate::symbols::Symbols;
 use crate::{site, version};
 use internal::{Family, Shared};
@@ -32,6 +33,8 @@ pub struct OpenSsl {
     pub flavour: Flavour,
     /// What to probe. Public functions may call one another: of nested calls the outermost counts.
     pub hooks: Vec<Hook>,
+    /// Where a live connection object has its keys.
+    pub keys: Option<ObjectKeys>,
     /// What was refused or replaced, and why.
     pub notes: Vec<String>,
 }
@@ -132,7 +135,7 @@ fn resolve_strings(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
         return Err(Refusal::Unclear(vec!["one function has two names".to_owned()]));
     }
     let version = <[String; 1]>::try_from(version::texts(binary)).ok().map(|[text]| text);
-    Ok(OpenSsl { version, flavour: Flavour::OpenSsl, hooks, notes })
+    Ok(OpenSsl { version, flavour: Flavour::OpenSsl, hooks, keys: None, notes })
 }
 
 /// The plaintext hooks of a file, by its symbols.
@@ -149,7 +152,7 @@ fn resolve_symbols(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
     let texts = version::texts(binary);
     let flavour = flavour(&texts, &symbols);
     let version = <[String; 1]>::try_from(texts).ok().map(|[text]| text);
-    Ok(OpenSsl { version, flavour, hooks, notes })
+    Ok(OpenSsl { version, flavour, hooks, keys: None, notes })
 }
 
 /// By version text, else by a function that only one of them has.

@@ -5,31 +5,22 @@
 //! than one function refers to its name, or none has its shape.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::{ControlFlow, Range};
-
-use memchr::memmem;
+use std::ops::Range;
 
 use super::internal::Why;
 use super::known::Direction;
 use crate::binary::{Binary, Machine};
 use crate::code::flow::{Summary, Value, summarize, swept_targets};
 use crate::code::{Decoder, Target};
+use crate::constants::{MOST_PLACES, search};
 use crate::error::ElfError;
 use crate::hook::Arg;
-use crate::read;
+use crate::references::{references, relative_branch, scan};
 use crate::site::function_code;
 use crate::unwind::Unwind;
-use crate::version::{MOST, constants};
 
 /// The source file of all of them, as the end of a path.
 const SOURCE: &[u8] = b"ssl_lib.c";
-/// Longest path, and longest name, of which all is seen.
-const LONGEST: usize = 256;
-/// Most places of a string, references to one and jumps that are kept; more are too strange to trust.
-const MOST_PLACES: usize = 64;
-const MOST_HITS: usize = 1 << 16;
-/// Longest instruction that is looked for.
-const LONGEST_INSN: usize = 7;
 
 /// The path of the source file in the constants of a file: every address that may be its start.
 pub(super) struct Source {
@@ -58,40 +49,6 @@ impl Source {
     fn contains(&self, address: u64) -> bool {
         self.starts.iter().any(|range| range.contains(&address))
     }
-}
-
-/// Finds strings in the constants that end with a NUL, in one walk; `found` gets the address, what is before it,
-/// and which string it is.
-fn search(
-    binary: &Binary<'_>,
-    strings: &[&[u8]],
-    mut found: impl FnMut(u64, &[u8], usize),
-) -> Result<(), ElfError> {
-    let finders: Vec<_> = strings.iter().map(memmem::Finder::new).collect();
-    let (mut left, mut seen) = (MOST, BTreeSet::new());
-    for range in constants(binary) {
-        let range = read::Range { len: range.len.min(left), ..range };
-        left -= range.len;
-        binary.source.walk(range, 2 * LONGEST as u64, "constants", |at, piece| {
-            for (which, finder) in finders.iter().enumerate() {
-                for hit in finder.find_iter(piece) {
-                    // At the start of a piece what is before is unknown, but the piece before has it too.
-                    let whole = hit >= LONGEST || at == 0;
-                    let ended = piece.get(hit + strings[which].len()) == Some(&0);
-                    let address = binary.constant_address(range.offset + at + hit as u64);
-                    if let Some(address) = address
-                        && whole
-                        && ended
-                        && seen.insert(address)
-                    {
-                        found(address, &piece[hit.saturating_sub(LONGEST)..hit], which);
-                    }
-                }
-            }
-            if seen.len() < MOST_PLACES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-    }
-    Ok(())
 }
 
 /// Functions by the strings that they refer to.
@@ -326,68 +283,4 @@ fn protocol_out(summary: &Summary) -> Result<usize, Why> {
         (true, _) => Err("its calls of the protocol's own function disagree about the out argument"),
         (false, _) => Err("its code is too large"),
     }
-}
-
-/// Instructions that load a wanted address, and the address.
-fn references(
-    binary: &Binary<'_>,
-    wanted: impl Fn(u64) -> bool,
-) -> Result<Option<BTreeMap<u64, u64>>, ElfError> {
-    let fixed = binary.headers.fixed_address;
-    scan(binary, |at, code| {
-        let to = match *code {
-            // lea distance(%rip),%reg
-            [0x48..=0x4f, 0x8d, mode, a, b, c, d] if mode & 0xc7 == 5 => {
-                relative(at.wrapping_add(7), i32::from_le_bytes([a, b, c, d]))
-            }
-            // mov $address,%reg
-            [0xb8..=0xbf, a, b, c, d, ..] if fixed => u64::from(u32::from_le_bytes([a, b, c, d])),
-            [0x48 | 0x49, 0xc7, 0xc0..=0xc7, a, b, c, d] if fixed => {
-                relative(0, i32::from_le_bytes([a, b, c, d]))
-            }
-            _ => return None,
-        };
-        wanted(to).then_some(to)
-    })
-}
-
-/// Where a call, jump or conditional jump goes.
-fn relative_branch(at: u64, code: &[u8; LONGEST_INSN]) -> Option<u64> {
-    match *code {
-        [0xe8 | 0xe9, a, b, c, d, ..] => Some(relative(at.wrapping_add(5), i32::from_le_bytes([a, b, c, d]))),
-        [0x0f, 0x80..=0x8f, a, b, c, d, _] => {
-            Some(relative(at.wrapping_add(6), i32::from_le_bytes([a, b, c, d])))
-        }
-        [0xeb | 0x70..=0x7f, distance, ..] => {
-            Some(relative(at.wrapping_add(2), i32::from(distance.cast_signed())))
-        }
-        _ => None,
-    }
-}
-
-fn relative(base: u64, distance: i32) -> u64 {
-    base.wrapping_add_signed(i64::from(distance))
-}
-
-/// Calls `what` for every address of code; gives those with an answer, or `None` if not all was seen. What it
-/// sees there may be the middle of an instruction.
-fn scan(
-    binary: &Binary<'_>,
-    what: impl Fn(u64, &[u8; LONGEST_INSN]) -> Option<u64>,
-) -> Result<Option<BTreeMap<u64, u64>>, ElfError> {
-    let (mut hits, mut left) = (BTreeMap::new(), MOST);
-    for load in binary.headers.loads.iter().filter(|load| load.executable) {
-        let Some(rest) = left.checked_sub(load.file.len) else { return Ok(None) };
-        left = rest;
-        binary.source.walk(load.file, LONGEST_INSN as u64, "code", |position, piece| {
-            for (into, code) in piece.array_windows().enumerate() {
-                let at = load.address + position + into as u64;
-                if let Some(to) = what(at, code) {
-                    hits.insert(at, to);
-                }
-            }
-            if hits.len() < MOST_HITS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-    }
-    Ok((hits.len() < MOST_HITS).then_some(hits))
 }
