@@ -3,6 +3,7 @@
 mod bpf;
 mod cli;
 mod escape;
+mod explain;
 mod logging;
 mod pipeline;
 mod preflight;
@@ -35,6 +36,13 @@ fn main() -> ExitCode {
     match &cli.command {
         Some(Command::Tls(_)) => {}
         None => return printed(Cli::command().print_help()),
+        Some(Command::Inspect(inspect)) => {
+            return match explain::explain(&inspect.files, inspect.json) {
+                Ok(false) => ExitCode::from(COULD_NOT_START),
+                // Nobody is left to tell when standard output is closed.
+                Ok(true) | Err(_) => ExitCode::SUCCESS,
+            };
+        }
         Some(Command::Man) => return printed(cli::write_manual(&mut io::stdout())),
     }
     match logging::start(cli.global.debug, cli.global.logaddr.as_deref())

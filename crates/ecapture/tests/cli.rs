@@ -1,6 +1,9 @@
-//! The command line, without rights: help, exit codes, bad arguments.
+//! The command line, without rights: help, exit codes, bad arguments, facts about files.
+
+use std::fs;
 
 use assert_cmd::Command;
+use serde_json::Value;
 
 /// `ecapture`, with a width of help that does not depend on the terminal.
 fn ecapture(arguments: &[&str]) -> Command {
@@ -38,6 +41,11 @@ fn short_help() {
 #[test]
 fn help_of_tls() {
     insta::assert_snapshot!("help_of_tls", printed(&["tls", "--help"]));
+}
+
+#[test]
+fn help_of_inspect() {
+    insta::assert_snapshot!("help_of_inspect", printed(&["inspect", "--help"]));
 }
 
 #[test]
@@ -130,5 +138,67 @@ fn a_cgroup_that_is_none() {
     for path in ["/no/such/cgroup", "/proc"] {
         let message = refused(&["tls", "--cgroup_path", path]);
         assert!(message.starts_with("ecapture: --cgroup_path") && message.contains(path), "{message}");
+    }
+}
+
+/// The libssl of this machine.
+fn libssl() -> String {
+    let found = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"]
+        .map(|directory| format!("{directory}/libssl.so.3"))
+        .into_iter()
+        .find(|path| fs::exists(path).unwrap_or_default());
+    found.expect("libssl.so.3 of Debian or Ubuntu")
+}
+
+/// Standard output of `ecapture inspect`, whatever it found.
+fn inspected(arguments: &[&str]) -> String {
+    let output = ecapture(&[&["inspect"], arguments].concat()).output().expect("it runs");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+#[test]
+fn inspect_shows_functions_with_place_and_reason() {
+    let text = inspected(&[&libssl()]);
+    for words in ["ssl_read_internal", "called alike by SSL_read", "probe at +", "SSL_free", "exported"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
+#[test]
+fn inspect_writes_one_json_object_for_each_file() {
+    let text = inspected(&["--json", &libssl(), "/bin/sh"]);
+    let reports: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let [libssl, shell] = reports.as_slice() else { panic!("{text}") };
+    let library = &libssl["libraries"][0];
+    assert_eq!(library["name"], "OpenSSL");
+    assert_eq!(library["needs"]["read"], true);
+    assert_eq!(library["functions"][0]["name"], "ssl_read_internal");
+    assert!(library["functions"][0]["probe_offset"].as_u64().is_some_and(|offset| offset != 0));
+    assert_eq!(shell["libraries"], serde_json::json!([]));
+    assert!(shell["refused"].as_str().is_some_and(|why| why.contains("no OpenSSL function")), "{shell}");
+}
+
+#[test]
+fn inspect_says_when_something_is_missing() {
+    let output = ecapture(&["inspect", "/bin/sh"]).assert().code(1);
+    assert_eq!(output.get_output().stderr, b"");
+}
+
+#[test]
+fn inspect_refuses_what_is_no_program() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let pipe = directory.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).expect("a pipe");
+    let cases = [
+        ("/no/such/file", "No such file"),
+        ("/etc/passwd", "not an ELF file"),
+        ("/etc", "not a regular file"),
+        (pipe.to_str().expect("UTF-8"), "not a regular file"),
+    ];
+    for (path, words) in cases {
+        let output =
+            ecapture(&["inspect", path]).timeout(std::time::Duration::from_secs(20)).assert().code(1);
+        let message = String::from_utf8_lossy(&output.get_output().stderr);
+        assert!(message.contains(path) && message.contains(words), "{message}");
     }
 }

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room of `src`, with the rooms that it may use.
-const MAY_USE: [(&str, &[&str]); 13] = [
-    ("main", &["cli", "escape", "logging", "run"]),
+const MAY_USE: [(&str, &[&str]); 14] = [
+    ("main", &["cli", "escape", "explain", "logging", "run"]),
     ("run", &["bpf", "cli", "pipeline", "preflight", "privileges", "sinks", "targets"]),
     ("logging", &["cli"]),
     ("cli", &["bpf", "targets"]),
@@ -17,6 +17,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("pipeline", &["bpf", "record", "sinks"]),
     ("targets", &["bpf", "escape", "probes"]),
     ("probes", &["bpf"]),
+    ("explain", &["escape"]),
     ("record", &[]),
     ("escape", &[]),
     // Knows no library and nothing above it.
@@ -24,7 +25,8 @@ const MAY_USE: [(&str, &[&str]); 13] = [
 ];
 
 /// Crates of the workspace, with the rooms that may use them.
-const CRATES: [(&str, &[&str]); 2] = [("decode", &["pipeline", "record", "sinks"]), ("inspect", &["probes"])];
+const CRATES: [(&str, &[&str]); 2] =
+    [("decode", &["pipeline", "record", "sinks"]), ("inspect", &["explain", "probes"])];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

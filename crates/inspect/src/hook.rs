@@ -1,5 +1,7 @@
 //! What to hook and where its values are: plain data, the same for every library.
 
+use std::fmt;
+
 use crate::SymbolTable;
 use crate::place::{Base, Place, Secret};
 
@@ -111,6 +113,39 @@ pub enum Evidence {
         /// The path of the source file.
         source: String,
     },
+}
+
+/// How sure it is that an address is that function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confidence {
+    /// The file names it, or names it and its code agrees.
+    Certain,
+    /// The file does not name it; independent signs in its code agree and no other function has them.
+    High,
+}
+
+impl Evidence {
+    /// How much it is worth.
+    pub fn confidence(&self) -> Confidence {
+        match self {
+            Self::Symbol(_) | Self::SharedCallee { named: true, .. } => Confidence::Certain,
+            Self::SharedCallee { named: false, .. } | Self::Strings { .. } => Confidence::High,
+        }
+    }
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Symbol(SymbolTable::Dynamic) => out.write_str("exported"),
+            Self::Symbol(SymbolTable::Static) => out.write_str("in the symbol table"),
+            Self::SharedCallee { callers, named } => {
+                let named = if *named { ", and a symbol says so" } else { "" };
+                write!(out, "called alike by {}{named}", callers.join(", "))
+            }
+            Self::Strings { source } => write!(out, "refers to its name and to {source}"),
+        }
+    }
 }
 
 impl Purpose {

@@ -24,7 +24,7 @@ mod version;
 
 pub use binary::{Binary, Kind, Machine};
 pub use error::ElfError;
-pub use hook::{Arg, Call, Cost, Evidence, Hook, Purpose, ResultKind, Site};
+pub use hook::{Arg, Call, Confidence, Cost, Evidence, Hook, Purpose, ResultKind, Site};
 pub use place::{Base, Label, MOST_LOADS, MasterSecret, ObjectKeys, Path, Place, Secret};
 pub use read::ReadAt;
 pub use symbols::{Symbol, SymbolTable, Symbols};

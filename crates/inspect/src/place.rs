@@ -1,5 +1,7 @@
 //! Where a value is when a probe is hit: plain data that a BPF program can follow.
 
+use std::fmt;
+
 use crate::hook::Arg;
 
 /// Most pointers that are followed to reach a value.
@@ -39,6 +41,18 @@ impl Path {
     pub fn add(&self) -> i32 {
         self.add
     }
+
+    /// In the notation of C, from a starting value of that name: `*(object+0x30)+0x30`.
+    pub fn from(&self, start: &str) -> String {
+        let plus = |value: String, offset: i32| match offset {
+            0 => value,
+            1.. => format!("{value}+{offset:#x}"),
+            _ => format!("{value}-{:#x}", offset.unsigned_abs()),
+        };
+        let loaded =
+            self.loads().iter().fold(start.to_owned(), |value, &at| format!("*({})", plus(value, at)));
+        plus(loaded, self.add)
+    }
 }
 
 /// What a way begins at.
@@ -70,6 +84,17 @@ impl Place {
     /// A fixed number.
     pub const fn constant(value: u32) -> Self {
         Self { base: Base::Constant(value), path: Path::HERE }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let start = match self.base {
+            Base::Arg(arg) => format!("arg{}", arg.0),
+            Base::Register(number) => format!("r{number}"),
+            Base::Constant(value) => value.to_string(),
+        };
+        out.write_str(&self.path.from(&start))
     }
 }
 
@@ -132,4 +157,24 @@ pub struct MasterSecret {
     pub secret: Path,
     /// Address of its length, 8 bytes (4 in OpenSSL 1.0.2); 0 before the handshake.
     pub length: Path,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_shown_in_the_notation_of_c() {
+        let path = Path::new(&[0x30, -8], 0x10).unwrap();
+        assert_eq!(path.from("object"), "*(*(object+0x30)-0x8)+0x10");
+        assert_eq!(Place { base: Base::Arg(Arg(2)), path }.to_string(), "*(*(arg2+0x30)-0x8)+0x10");
+        assert_eq!(Place::arg(1).to_string(), "arg1");
+        assert_eq!(Place::constant(32).to_string(), "32");
+    }
+
+    #[test]
+    fn a_path_has_few_loads() {
+        assert_eq!(Path::new(&[1, 2, 3], 4).unwrap().loads(), [1, 2, 3]);
+        assert_eq!(Path::new(&[1, 2, 3, 4], 5), None);
+    }
 }

@@ -42,6 +42,15 @@ pub enum Command {
     #[command(visible_alias = "openssl")]
     Tls(Tls),
 
+    /// Show what would be hooked in files, and why.
+    ///
+    /// For each file: the TLS library in it, the address of each function, how it was found and how sure that is, the
+    /// instruction to probe and what that costs, and where keys are. Files are only read, never run, and no privileges
+    /// are needed.
+    ///
+    /// Exit codes: 0 everything that a capture needs was found in each file, 1 not.
+    Inspect(Inspect),
+
     /// Write the manual page to standard output.
     #[command(hide = true)]
     Man,
@@ -138,6 +147,18 @@ pub struct Tls {
     /// What to produce.
     #[arg(long, short, value_name = "MODEL", default_value = "text")]
     pub model: Model,
+}
+
+/// Options of `inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// Programs or libraries.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// One JSON object for each file, in a line.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What `tls` can produce.

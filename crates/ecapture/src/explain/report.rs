@@ -1,0 +1,226 @@
+//! The facts of one file, in an order for people and as a JSON object.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use inspect::openssl::{OpenSsl, Refusal, resolve};
+use inspect::{Binary, Call, Confidence, Cost, Hook, Kind, Label, ObjectKeys, Purpose, ResultKind, Secret};
+use serde::Serialize;
+
+use crate::escape;
+
+/// What a file is to us.
+#[derive(Serialize)]
+pub struct Report {
+    file: String,
+    kind: &'static str,
+    machine: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    build_id: Option<String>,
+    /// Libraries that were found in it.
+    libraries: Vec<Library>,
+    /// Why nothing was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Library {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    needs: Needs,
+    functions: Vec<Function>,
+    /// Where a live connection object has its keys.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    offsets: Vec<Offset>,
+    notes: Vec<String>,
+}
+
+/// What a capture needs of a library, and whether it was found.
+#[derive(Serialize)]
+struct Needs {
+    read: bool,
+    write: bool,
+    keys: bool,
+}
+
+#[derive(Serialize)]
+struct Function {
+    name: &'static str,
+    /// Virtual address.
+    address: u64,
+    does: String,
+    confidence: &'static str,
+    evidence: String,
+    /// Position in the file of the probed instruction.
+    probe_offset: u64,
+    /// Bytes from the function's start to the probed instruction.
+    probe_skip: u32,
+    cost: &'static str,
+}
+
+#[derive(Serialize)]
+struct Offset {
+    name: &'static str,
+    place: String,
+}
+
+impl Report {
+    /// Looks for every library that we know.
+    pub fn new(path: &Path, binary: &Binary<'_>) -> Result<Self, inspect::ElfError> {
+        let (libraries, refused) = match resolve(binary) {
+            Ok(found) => (vec![Library::new(found)], None),
+            Err(Refusal::Elf(error)) => return Err(error),
+            Err(refusal) => (Vec::new(), Some(refusal.to_string())),
+        };
+        Ok(Self {
+            file: path.to_string_lossy().into_owned(),
+            kind: match binary.kind() {
+                Kind::Executable => "executable",
+                Kind::SharedObject => "shared object",
+            },
+            machine: binary.machine().to_string(),
+            build_id: binary.build_id().map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect()),
+            libraries,
+            refused,
+        })
+    }
+
+    /// Whether there is a library and nothing is missing.
+    pub fn is_complete(&self) -> bool {
+        let met = |needs: &Needs| needs.read && needs.write && needs.keys;
+        !self.libraries.is_empty() && self.libraries.iter().all(|library| met(&library.needs))
+    }
+
+    /// Writes it for people.
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let Self { file, kind, machine, build_id, libraries, refused } = self;
+        write!(out, "{}: {kind}, {machine}", escape::name(file))?;
+        match build_id {
+            Some(id) => writeln!(out, ", build-id {id}")?,
+            None => writeln!(out, ", no build-id")?,
+        }
+        if let Some(refused) = refused {
+            writeln!(out, "  {}", escape::name(refused))?;
+        }
+        libraries.iter().try_for_each(|library| library.write(out))
+    }
+}
+
+impl Library {
+    fn new(found: OpenSsl) -> Self {
+        let has = |wanted: fn(&Purpose) -> bool| found.hooks.iter().any(|hook| wanted(&hook.purpose));
+        // Without a function that hands secrets over, they are read from the session once a handshake is complete.
+        let master = found.keys.is_some_and(|keys| keys.master.is_some());
+        Self {
+            name: found.flavour.to_string(),
+            version: found.version,
+            needs: Needs {
+                read: has(|purpose| matches!(purpose, Purpose::Read(_))),
+                write: has(|purpose| matches!(purpose, Purpose::Write(_))),
+                keys: has(|purpose| matches!(purpose, Purpose::Secret(_)))
+                    || master && has(|purpose| matches!(purpose, Purpose::Handshake)),
+            },
+            functions: found.hooks.iter().map(Function::new).collect(),
+            offsets: found.keys.map(|keys| offsets(&keys)).unwrap_or_default(),
+            notes: found.notes,
+        }
+    }
+
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        match &self.version {
+            Some(version) => writeln!(out, "  {} ({})", self.name, escape::name(version))?,
+            None => writeln!(out, "  {}, version not in this file", self.name)?,
+        }
+        for function in &self.functions {
+            let Function { name, address, does, confidence, evidence, probe_offset, probe_skip, cost } =
+                function;
+            writeln!(out, "  {name:21} at {address:#x}, {confidence}: {}", escape::name(evidence))?;
+            writeln!(out, "  {:21} {does}", "")?;
+            writeln!(out, "  {:21} probe at +{probe_skip}, {cost}; file offset {probe_offset:#x}", "")?;
+        }
+        for Offset { name, place } in &self.offsets {
+            writeln!(out, "  {name:21} {place}")?;
+        }
+        for note in &self.notes {
+            writeln!(out, "  note: {}", escape::name(note))?;
+        }
+        let answer = |met: bool| if met { "found" } else { "NOT FOUND" };
+        let Needs { read, write, keys } = self.needs;
+        writeln!(
+            out,
+            "  plaintext read {}, plaintext written {}, keys {}",
+            answer(read),
+            answer(write),
+            answer(keys)
+        )
+    }
+}
+
+impl Function {
+    fn new(hook: &Hook) -> Self {
+        Self {
+            name: hook.function,
+            address: hook.site.address,
+            does: does(&hook.purpose),
+            confidence: match hook.evidence.confidence() {
+                Confidence::Certain => "certain",
+                Confidence::High => "high",
+            },
+            evidence: hook.evidence.to_string(),
+            probe_offset: hook.site.file_offset,
+            probe_skip: hook.site.skip,
+            cost: match hook.site.cost {
+                Cost::Emulated => "emulated (cheap)",
+                Cost::Nop5 => "5-byte nop (cheap on new kernels)",
+                Cost::Stepped => "single-stepped (slow)",
+            },
+        }
+    }
+}
+
+fn does(purpose: &Purpose) -> String {
+    match purpose {
+        Purpose::Read(call) => format!("gives plaintext: {}", arguments(call)),
+        Purpose::Write(call) => format!("takes plaintext: {}", arguments(call)),
+        Purpose::SendFile => "sends a file: object arg1".to_owned(),
+        Purpose::New => "makes an object: returned".to_owned(),
+        Purpose::Free => "frees an object: arg1".to_owned(),
+        Purpose::Clear => "resets an object: arg1".to_owned(),
+        Purpose::SetFd => "ties an object to a socket: object arg1".to_owned(),
+        Purpose::SetBio => "ties an object to transports: object arg1".to_owned(),
+        Purpose::Handshake => "makes a handshake: object arg1".to_owned(),
+        Purpose::Secret(secret) => format!("hands over a secret: {}", places(secret)),
+    }
+}
+
+fn arguments(call: &Call) -> String {
+    let Call { object, buffer, length, result } = call;
+    let moved = match result {
+        ResultKind::Count => "returned".to_owned(),
+        ResultKind::Out(out) => format!("at arg{}", out.0),
+    };
+    format!("object arg{}, buffer arg{}, size arg{}, moved bytes {moved}", object.0, buffer.0, length.0)
+}
+
+fn places(secret: &Secret) -> String {
+    let label = match secret.label {
+        Label::Text(at) => at.to_string(),
+        Label::Sized(at, length) => format!("{at} with length {length}"),
+        Label::Fixed(name) => format!("always {name}"),
+    };
+    let object = secret.object.map(|object| format!("object {object}, ")).unwrap_or_default();
+    let Secret { client_random, secret, length, .. } = secret;
+    format!("{object}label {label}, secret {secret}, length {length}, client random {client_random}")
+}
+
+fn offsets(keys: &ObjectKeys) -> Vec<Offset> {
+    let offset = |name, path: inspect::Path| Offset { name, place: path.from("object") };
+    let master = keys
+        .master
+        .into_iter()
+        .flat_map(|master| [offset("master secret", master.secret), offset("its length", master.length)]);
+    let exporter = keys.exporter.map(|path| offset("exporter secret", path));
+    [offset("client random", keys.client_random)].into_iter().chain(master).chain(exporter).collect()
+}
