@@ -28,6 +28,11 @@ pub struct Found {
     pub notes: Vec<String>,
 }
 
+/// Whether a file of that name is likely to be a library that we know.
+pub fn is_likely(name: &str) -> bool {
+    name.starts_with("libssl") && name.contains(".so")
+}
+
 /// Looks for every library that we know.
 pub fn examine(file: &File) -> Verdict {
     let binary = match Binary::open(file) {

@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use rustix::fs::{fstatfs, inotify};
 use rustix::io::Errno;
 
+use super::likely::Roots;
 use super::procfs::{self, FileId, Mapping};
 use crate::bpf::{Attachment, Programs};
 use crate::escape;
@@ -29,6 +30,8 @@ pub struct Discovery {
     seen: FxHashMap<FileId, PathBuf>,
     /// Attached files by what `stat` calls them: two names in `maps` may be one file.
     attached: FxHashMap<Identity, Attached>,
+    /// Where libraries were looked for that nobody uses yet.
+    roots: Roots,
     /// Tells when an attached file is written to.
     changes: OwnedFd,
 }
@@ -51,6 +54,7 @@ impl Discovery {
             pids,
             seen: FxHashMap::default(),
             attached: FxHashMap::default(),
+            roots: Roots::default(),
             changes: inotify::init(flags).context("watch files (fs.inotify.max_user_instances)")?,
         })
     }
@@ -103,7 +107,7 @@ impl Discovery {
         } else {
             self.pids.clone()
         };
-        for pid in pids {
+        for &pid in &pids {
             match procfs::code(pid) {
                 Ok(mappings) => mappings.iter().for_each(|mapping| self.consider(pid, mapping)),
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => denied += 1,
@@ -113,6 +117,7 @@ impl Discovery {
         if denied != 0 {
             tracing::debug!("{denied} processes can not be looked into");
         }
+        pids.into_iter().for_each(|pid| self.look_ahead(pid));
         Ok(())
     }
 
@@ -136,18 +141,40 @@ impl Discovery {
             self.seen.clear(); // they are looked at again; what is attached stays known
         }
         self.seen.insert(mapping.file, mapping.path.clone());
-        match probes::examine(&file) {
-            Verdict::Nothing => {}
-            Verdict::Unusable(reason) if is_libssl(&mapping.path) => {
-                tracing::warn!("{}: not hooked: {reason}", escape::path(&mapping.path));
+        self.look_ahead(pid);
+        self.hook(&file, &mapping.path, &format!(" of process {pid}"));
+    }
+
+    /// Hooks libraries that programs with the root directory of this process may load later.
+    fn look_ahead(&mut self, pid: u32) {
+        if self.pids.is_empty() {
+            for (path, file) in self.roots.libraries(pid) {
+                self.hook(&file, &path, &format!(" below the root of process {pid}"));
             }
-            Verdict::Unusable(reason) => tracing::debug!("{}: {reason}", mapping.path.display()),
+        }
+    }
+
+    /// Looks at a file that nobody named and attaches to it; what is wrong with it costs a warning at most.
+    fn hook(&mut self, file: &File, path: &Path, origin: &str) {
+        if self.is_attached(file) {
+            return;
+        }
+        match probes::examine(file) {
+            Verdict::Nothing => {}
+            Verdict::Unusable(reason) if is_libssl(path) => {
+                tracing::warn!("{}: not hooked: {reason}", escape::path(path));
+            }
+            Verdict::Unusable(reason) => tracing::debug!("{}: {reason}", path.display()),
             Verdict::Hooks(found) => {
-                if let Err(error) = self.attach(&file, &mapping.path, Some(pid), &found) {
-                    tracing::warn!("{}: not hooked: {error:#}", escape::path(&mapping.path));
+                if let Err(error) = self.attach(file, path, origin, &found) {
+                    tracing::warn!("{}: not hooked: {error:#}", escape::path(path));
                 }
             }
         }
+    }
+
+    fn is_attached(&self, file: &File) -> bool {
+        file.metadata().is_ok_and(|metadata| self.attached.contains_key(&identity(file, &metadata)))
     }
 
     /// Attaches to a file that the user named.
@@ -164,7 +191,7 @@ impl Discovery {
         }
         let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
         match probes::examine(&file) {
-            Verdict::Hooks(found) => self.attach(&file, path, None, &found),
+            Verdict::Hooks(found) => self.attach(&file, path, "", &found),
             Verdict::Unusable(reason) => bail!("{}: {reason}", path.display()),
             Verdict::Nothing => {
                 bail!(
@@ -175,21 +202,16 @@ impl Discovery {
         }
     }
 
-    /// `pid`: the process that knows the file by this path.
-    fn attach(&mut self, file: &File, path: &Path, pid: Option<u32>, found: &Found) -> Result<()> {
-        let metadata = file.metadata()?;
-        let key = identity(file, &metadata);
-        if self.attached.contains_key(&key) {
-            return Ok(());
-        }
+    /// `origin`: what makes the path known, in words.
+    fn attach(&mut self, file: &File, path: &Path, origin: &str, found: &Found) -> Result<()> {
+        let key = identity(file, &file.metadata()?);
         // The open file, not its path: what a path names differs between mount namespaces and may change.
         let exact = format!("/proc/self/fd/{}", file.as_raw_fd());
         let probes = self.programs.attach(Path::new(&exact), &found.hooks)?;
         let watch = inotify::add_watch(&self.changes, &exact, inotify::WatchFlags::MODIFY).unwrap_or(-1);
         self.attached.insert(key, Attached { _probes: probes, watch });
         let path = escape::path(path);
-        let of = pid.map(|pid| format!(" of process {pid}")).unwrap_or_default();
-        tracing::info!("attached {path}{of} ({})", found.description);
+        tracing::info!("attached {path}{origin} ({})", found.description);
         for note in &found.notes {
             tracing::debug!("{path}: {note}");
         }

@@ -361,6 +361,30 @@ fn two_versions_at_once_one_in_a_namespace_of_its_own() {
     assert_eq!(captured.records.of(old).same("comm"), "client");
 }
 
+/// A program that uses no TLS, in a root directory of its own where another one could.
+#[track_caller]
+fn sleeper_in(root: &Path, library: &Path) -> Running {
+    root_for(Path::new("/usr/bin/sleep"), library.parent().expect("a directory"), root);
+    let sleeper = Running::start(Command::new("chroot").arg(root).args(["/client", "60"]));
+    let own_root = format!("/proc/{}/root", sleeper.pid());
+    wait_for("the change of the root", || (fs::read_link(&own_root).ok()? == root).then_some(()));
+    sleeper
+}
+
+#[test]
+fn a_library_that_nobody_uses_yet() {
+    let lab = Lab::new();
+    let (before, after) = (lab.path("before"), lab.path("after"));
+    let first = sleeper_in(&before, &lab.libssl);
+    let capture = Capture::everywhere();
+    let attached = |pid: u32| format!("attached /lib/libssl.so.3 below the root of process {pid} ");
+    capture.wait_for_line(&attached(first.pid()));
+    let second = sleeper_in(&after, &lab.libssl);
+    capture.wait_for_line(&attached(second.pid()));
+    let captured = capture.stop();
+    assert_eq!(captured.attached("/lib/libssl.so.3 below"), 2, "{}", captured.stderr);
+}
+
 /// A probe in the middle of an instruction of the new contents would break the program.
 #[test]
 fn a_file_that_is_overwritten_loses_its_probes_and_gets_new_ones() {
