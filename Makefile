@@ -54,6 +54,7 @@ demo: ## build, then watch an HTTPS request on this machine in plaintext
 test: test-deps ## all checks and tests, and a run on Linux 5.10 and 6.1
 	@$(MAKE) lint
 	@$(STEP) "unit and property tests" cargo test --workspace --locked --quiet $(ROOTLESS)
+	@$(MAKE) fuzz
 	@$(MAKE) live
 	@$(STEP) "static binary" $(MAKE) all
 	@$(MAKE) vm
@@ -65,7 +66,7 @@ test-all: test ## make test, and longer: more property cases, newer kernels, adv
 	@$(MAKE) advisories
 
 test-deps:
-	@$(DEPS) install build rust demo test vm deny
+	@$(DEPS) install build rust demo test vm deny fuzz
 
 live: ## tests with real programs and real probes; need root
 	@$(STEP) "test programs" $(MAKE) -C testing/targets
@@ -77,6 +78,13 @@ ROOTLESS   = --lib --bins $(patsubst %,--test %,$(filter-out live,$(basename $(n
 # Built as the user, run as root.
 RUNNER     = $(if $(SUDO),CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_RUNNER="$(SUDO)")
 LIVE       = env $(RUNNER) cargo test --locked --release -p ecapture --test live -- --test-threads=1
+
+FUZZ_SECONDS ?= 30
+FUZZ_TARGETS  = $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+fuzz: ## each fuzz target for FUZZ_SECONDS (30); what breaks is kept in fuzz/artifacts
+	@fuzz/seeds
+	@for target in $(FUZZ_TARGETS); do $(STEP) "fuzz $$target" cargo fuzz run -s none $$target -- -max_total_time=$(FUZZ_SECONDS) \
+		-timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=1048576 -verbosity=0; done
 
 VM_KERNELS ?= 5.10 6.1
 vm: ## the static binary on Linux 5.10 and 6.1, in QEMU
@@ -118,10 +126,10 @@ uninstall: ## remove it again
 clean: ## remove all that was built
 	cargo clean
 	$(MAKE) -C testing/targets clean
-	rm -rf bin
+	rm -rf bin fuzz/target
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: all nocore env deps demo test test-all test-deps live vm lint advisories format bench install uninstall clean help
+.PHONY: all nocore env deps demo test test-all test-deps live fuzz vm lint advisories format bench install uninstall clean help
 .DEFAULT_GOAL := all

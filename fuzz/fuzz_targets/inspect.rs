@@ -1,0 +1,15 @@
+//! Any bytes as a program or library: `inspect` answers or refuses, in bounded time, and never panics.
+#![no_main]
+
+use inspect::{Binary, openssl};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(binary) = Binary::open(&bytes) else { return };
+    let _ = (binary.kind(), binary.build_id(), openssl::may_be(&binary));
+    if let Ok(found) = openssl::resolve(&binary) {
+        for hook in &found.hooks {
+            assert!(hook.site.file_offset < bytes.len() as u64, "a probe behind the end of the file");
+        }
+    }
+});
