@@ -97,6 +97,8 @@ pub enum Cost {
 /// Why an address is believed to be a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Evidence {
+    /// The user says so.
+    Given,
     /// A symbol says so.
     Symbol(SymbolTable),
     /// Functions that are known by symbols all pass their arguments on to it.
@@ -118,7 +120,7 @@ pub enum Evidence {
 /// How sure it is that an address is that function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confidence {
-    /// The file names it, or names it and its code agrees.
+    /// The user or the file names it, and its code does not disagree.
     Certain,
     /// The file does not name it; independent signs in its code agree and no other function has them.
     High,
@@ -128,7 +130,7 @@ impl Evidence {
     /// How much it is worth.
     pub fn confidence(&self) -> Confidence {
         match self {
-            Self::Symbol(_) | Self::SharedCallee { named: true, .. } => Confidence::Certain,
+            Self::Given | Self::Symbol(_) | Self::SharedCallee { named: true, .. } => Confidence::Certain,
             Self::SharedCallee { named: false, .. } | Self::Strings { .. } => Confidence::High,
         }
     }
@@ -137,6 +139,7 @@ impl Evidence {
 impl fmt::Display for Evidence {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Given => out.write_str("given by the user"),
             Self::Symbol(SymbolTable::Dynamic) => out.write_str("exported"),
             Self::Symbol(SymbolTable::Static) => out.write_str("in the symbol table"),
             Self::SharedCallee { callers, named } => {

@@ -155,8 +155,10 @@ pub struct ObjectKeys {
 pub struct MasterSecret {
     /// Address of its 48 bytes.
     pub secret: Path,
-    /// Address of its length, 8 bytes (4 in OpenSSL 1.0.2); 0 before the handshake.
+    /// Address of its length; 0 before the handshake.
     pub length: Path,
+    /// Bytes that the length itself has: 8, 4 in OpenSSL 1.0.2, 1 in BoringSSL.
+    pub width: u8,
 }
 
 #[cfg(test)]

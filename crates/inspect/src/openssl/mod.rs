@@ -4,9 +4,11 @@
 //! per direction, which is one hook instead of four and starts with a cheap instruction. It is used only
 //! where the code shows what it is; else the public functions are hooked.
 
+mod given;
 mod internal;
 mod known;
 mod stripped;
+mod tls13;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,6 +24,9 @@ use crate::{site, version};
 use internal::{Family, Shared};
 use known::{Direction, PUBLIC, Public};
 use stripped::{Source, Stripped};
+
+pub use given::{functions, hook_at};
+pub use tls13::may_have_tls13;
 
 /// What was found in a file that contains OpenSSL or a fork.
 #[derive(Clone, Debug)]
