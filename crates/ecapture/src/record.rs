@@ -1,4 +1,4 @@
-//! What sinks receive: a message, or a piece of one, with everything that is known about it.
+//! What sinks receive: a message, or a piece of one, with everything that is known about it; and TLS secrets.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -26,6 +26,17 @@ pub struct Record<'a> {
     pub note: &'a str,
     /// Head and decoded body.
     pub payload: &'a [u8],
+}
+
+/// A secret of a TLS connection: a line of an NSS key log.
+#[derive(Debug, Clone, Copy)]
+pub struct Secret<'a> {
+    /// What it is: capital letters, digits and `_`.
+    pub label: &'a str,
+    /// The ClientHello's random, by which the connection is known.
+    pub client_random: &'a [u8; 32],
+    /// The secret, 32 or 48 bytes.
+    pub secret: &'a [u8],
 }
 
 /// A thread of a captured process.

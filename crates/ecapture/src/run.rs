@@ -14,12 +14,12 @@ use anyhow::{Context, Result, anyhow, bail};
 use crossbeam_channel::{Sender, bounded, unbounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::CapabilitySet;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::bpf::{Features, KeepReady, Programs, Ring};
-use crate::cli::{Config, Format, colours};
+use crate::bpf::{Features, KeepReady, Plan, Programs, Ring};
+use crate::cli::{Config, Format, KeyLogTarget, colours};
 use crate::pipeline::{Account, Pipeline};
-use crate::sinks::{Failure, Json, Output, Sink, Sinks, Style, Text};
+use crate::sinks::{Failure, Json, KeyLog, Output, Sink, Sinks, Style, Text};
 use crate::targets::{self, Change, Discovery, Endings, Watch};
 use crate::{preflight, privileges};
 
@@ -51,13 +51,14 @@ pub fn tls(config: Config) -> Result<Ended> {
     handle_signals(&waker)?;
 
     privileges::hurry(); // all threads: a new program does not wait for us to attach, nor a full buffer
-    let programs = Programs::load(features, config.scope.clone(), config.ring_bytes)?;
-    if features.btf && !programs.knows_sockets() {
+    let (subject, scope, ring_bytes) = (config.subject, config.scope.clone(), config.ring_bytes);
+    let programs = Programs::load(Plan { features, subject, scope, ring_bytes })?;
+    if subject.plaintext && features.btf && !programs.knows_sockets() {
         tracing::warn!("this kernel lets no program watch sockets: connections show no addresses");
     }
     let counters = programs.counters()?;
     let stages = Stages::start(&programs, sinks)?;
-    let mut discovery = Discovery::new(programs, config.scope.pids.clone())?;
+    let mut discovery = Discovery::new(programs, subject, config.scope.pids.clone())?;
     let mut watch = begin(&config, &mut discovery)?;
     let ready = keep_ready(&config, &features)?;
     let files = discovery.files();
@@ -74,6 +75,7 @@ pub fn tls(config: Config) -> Result<Ended> {
     drop((ready, discovery));
     let (mut account, failure) = stages.stop()?;
     account.kernel = Programs::read_counters(&counters)?;
+    account.with_keys = subject.secrets;
     tracing::info!("summary: {account}");
     Ok(report(failure))
 }
@@ -110,7 +112,7 @@ fn begin(config: &Config, discovery: &mut Discovery) -> Result<Option<Watch>> {
         tracing::warn!("programs that start or load a library later are not seen: {error:#}");
     });
     match &config.library {
-        Some(library) => discovery.attach_named(library)?,
+        Some(library) => discovery.attach_named(library, &config.overrides)?,
         None => discovery.scan()?,
     }
     Ok(watch.ok())
@@ -128,7 +130,8 @@ fn keep_ready(config: &Config, features: &Features) -> Result<Option<KeepReady>>
 }
 
 fn sinks(config: &Config, waker: UnixStream) -> Result<Sinks> {
-    let sinks = config.destinations.iter().map(|destination| -> Result<Box<dyn Sink>> {
+    let mut sinks = config.key_log.iter().map(key_log).collect::<Result<Vec<_>>>()?;
+    let for_records = config.destinations.iter().map(|destination| -> Result<Box<dyn Sink>> {
         let output = match &destination.file {
             Some(file) => Output::file(file, destination.shared)
                 .with_context(|| format!("write to {}", file.display()))?,
@@ -142,8 +145,20 @@ fn sinks(config: &Config, waker: UnixStream) -> Result<Sinks> {
             Format::Json => Box::new(Json::new(output)),
         })
     });
-    Ok(Sinks::new(sinks.collect::<Result<_>>()?, move || {
+    sinks.extend(for_records.collect::<Result<Vec<_>>>()?);
+    Ok(Sinks::new(sinks, move || {
         let _ = (&waker).write_all(b"!"); // the reader is only gone at the end
+    }))
+}
+
+fn key_log(target: &KeyLogTarget) -> Result<Box<dyn Sink>> {
+    Ok(Box::new(match target {
+        KeyLogTarget::Stdout => KeyLog::stdout(),
+        KeyLogTarget::File(path) => {
+            let reopen = Arc::new(AtomicBool::new(false));
+            signal_hook::flag::register(SIGHUP, Arc::clone(&reopen))?;
+            KeyLog::file(path, reopen).with_context(|| format!("write to {}", path.display()))?
+        }
     }))
 }
 

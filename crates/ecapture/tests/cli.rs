@@ -134,6 +134,36 @@ fn a_log_that_can_not_be_written() {
 }
 
 #[test]
+fn plaintext_and_keys_need_places_of_their_own() {
+    let cases: [(&[&str], &str); 4] = [
+        (&["tls", "-m", "keylog", "-o", "text"], "--output_file"),
+        (&["tls", "-m", "key", "--eventaddr", "text"], "--eventaddr"),
+        (&["tls", "-k", "-"], "-k -"),
+        (&["tls", "-m", "text,keylog", "-k", "-"], "-k -"),
+    ];
+    for (arguments, words) in cases {
+        let message = refused(arguments);
+        assert!(message.starts_with(&format!("ecapture: {words}: ")), "{message}");
+    }
+}
+
+#[test]
+fn what_the_user_knows_of_a_file() {
+    let cases: [(&[&str], &str); 6] = [
+        (&["--symbol", "SSL_read=0x10"], "--libssl"),
+        (&["--offset", "client_random=0x10"], "--libssl"),
+        (&["--ssl_version", "openssl 1.0.2"], "--libssl"),
+        (&["--libssl", "x", "--symbol", "SSL_fly=0x10"], "known: SSL_read, "),
+        (&["--libssl", "x", "--offset", "fly=0x10"], "known: client_random, "),
+        (&["--libssl", "x", "--ssl_version", "gnutls 3.7"], "openssl, boringssl, libressl"),
+    ];
+    for (arguments, words) in cases {
+        let message = refused(&[&["tls"], arguments].concat());
+        assert!(message.contains(words), "{message}");
+    }
+}
+
+#[test]
 fn a_cgroup_that_is_none() {
     for path in ["/no/such/cgroup", "/proc"] {
         let message = refused(&["tls", "--cgroup_path", path]);

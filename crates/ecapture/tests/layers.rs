@@ -9,7 +9,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("main", &["cli", "escape", "explain", "logging", "run"]),
     ("run", &["bpf", "cli", "pipeline", "preflight", "privileges", "sinks", "targets"]),
     ("logging", &["cli"]),
-    ("cli", &["bpf", "targets"]),
+    ("cli", &["bpf", "probes", "targets"]),
     ("preflight", &["bpf", "privileges"]),
     ("privileges", &["bpf"]),
     // A sink reads records and nothing else.

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use libbpf_rs::{Link, Object, ProgramMut, UprobeMultiOpts, UprobeOpts};
 
+use super::described::{ObjectKeys, SecretHook};
 use super::load::Programs;
 
 /// How a hooked call moves plaintext: argument numbers are 1-based.
@@ -34,7 +35,7 @@ pub enum Moved {
 }
 
 /// What runs at a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// Around a call that moves plaintext.
     Call(Moves),
@@ -44,10 +45,14 @@ pub enum Place {
     End,
     /// At a call that gives the object in argument 1 another socket.
     Untie,
+    /// At a call that hands over a TLS secret.
+    Secret(Box<SecretHook>),
+    /// Around a call that makes the handshake of the object in argument 1, and returns 1 when it is complete.
+    Handshake,
 }
 
 /// One function of a file to hook.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Hook {
     /// What to run.
     pub place: Place,
@@ -78,8 +83,8 @@ enum When {
     Both,
 }
 
-/// The attach cookie of `event.h`.
-fn cookie(moves: &Moves) -> u64 {
+/// The attach cookie of `event.h` for a plaintext call.
+fn cookie(moves: &Moves, keys: u64) -> u64 {
     let (result, out) = match moves.result {
         Moved::Count => (0, 0),
         Moved::Out(argument) => (1, argument),
@@ -91,36 +96,37 @@ fn cookie(moves: &Moves) -> u64 {
         | result << 12
         | u64::from(moves.sent) << 16
         | u64::from(moves.length) << 20
+        | keys << 32
 }
 
-fn probes(hook: &Hook, sessions: bool) -> Vec<Probe> {
-    let offset = hook.offset as usize;
-    let probe = |program, when, cookie| Probe { program, when, offset, cookie };
-    match &hook.place {
-        Place::Call(moves) => {
-            let cookie = cookie(moves);
-            if sessions {
-                vec![probe("call_session", When::Both, cookie)]
-            } else {
-                // The return first: a call that is entered before its return is probed would leave a frame behind.
-                vec![probe("call_exit", When::Return, cookie), probe("call_enter", When::Entry, cookie)]
-            }
-        }
-        Place::New => vec![probe("object_new", When::Return, 0)],
-        Place::End => vec![probe("object_end", When::Entry, 0)],
-        Place::Untie => vec![probe("object_untie", When::Entry, 0)],
+/// The same for a handshake.
+fn handshake_cookie(keys: u64) -> u64 {
+    1 | 3 << 12 | keys << 32
+}
+
+/// Around a call, by one probe or two.
+fn around(offset: usize, cookie: u64, sessions: bool) -> Vec<Probe> {
+    let probe = |program, when| Probe { program, when, offset, cookie };
+    if sessions {
+        vec![probe("call_session", When::Both)]
+    } else {
+        // The return first: a call that is entered before its return is probed would leave a frame behind.
+        vec![probe("call_exit", When::Return), probe("call_enter", When::Entry)]
     }
 }
 
 impl Programs {
-    /// Attaches hooks to the file at `path`, for every process that maps it.
+    /// Attaches hooks to the file at `path`, for every process that maps it. `keys`: where its objects have theirs.
     ///
     /// # Errors
     /// The kernel refused a probe; none of the file's probes stays.
-    pub fn attach(&mut self, path: &Path, hooks: &[Hook]) -> Result<Attachment> {
-        let probes: Vec<Probe> =
-            hooks.iter().flat_map(|hook| probes(hook, self.features.uprobe_session)).collect();
-        let links = if self.features.uprobe_multi && self.features.cookie {
+    pub fn attach(&mut self, path: &Path, hooks: &[Hook], keys: Option<&ObjectKeys>) -> Result<Attachment> {
+        let keys = keys.map_or(Ok(0), |keys| self.object_keys.index_of(keys))?;
+        let mut probes = Vec::new();
+        for hook in hooks {
+            probes.extend(self.probes(hook, keys)?);
+        }
+        let links = if self.plan.features.uprobe_multi && self.plan.features.cookie {
             self.attach_together(path, &probes)?
         } else {
             self.attach_singly(path, &probes)?
@@ -128,10 +134,24 @@ impl Programs {
         Ok(Attachment { _links: links })
     }
 
+    fn probes(&mut self, hook: &Hook, keys: u64) -> Result<Vec<Probe>> {
+        let sessions = self.plan.features.uprobe_session;
+        let offset = hook.offset as usize;
+        let one = |program, when, cookie| vec![Probe { program, when, offset, cookie }];
+        Ok(match &hook.place {
+            Place::Call(moves) => around(offset, cookie(moves, keys), sessions),
+            Place::Handshake => around(offset, handshake_cookie(keys), sessions),
+            Place::New => one("object_new", When::Return, 0),
+            Place::End => one("object_end", When::Entry, 0),
+            Place::Untie => one("object_untie", When::Entry, 0),
+            Place::Secret(secret) => one("secret", When::Entry, self.secret_hooks.index_of(&**secret)?),
+        })
+    }
+
     /// One link for each program: attaching and detaching cost about the same for one probe or twenty.
     fn attach_together(&mut self, path: &Path, probes: &[Probe]) -> Result<Vec<Link>> {
         let object = self.object_for(0)?;
-        ["call_session", "call_exit", "call_enter", "object_new", "object_end", "object_untie"]
+        ["call_session", "call_exit", "call_enter", "object_new", "object_end", "object_untie", "secret"]
             .into_iter()
             .filter_map(|name| {
                 let mine: Vec<&Probe> = probes.iter().filter(|probe| probe.program == name).collect();
@@ -151,7 +171,7 @@ impl Programs {
     }
 
     fn attach_singly(&mut self, path: &Path, probes: &[Probe]) -> Result<Vec<Link>> {
-        let has_cookie = self.features.cookie;
+        let has_cookie = self.plan.features.cookie;
         probes
             .iter()
             .map(|probe| {

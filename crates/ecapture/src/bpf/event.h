@@ -18,6 +18,9 @@ enum event_kind {
 	EVENT_PEER = 2, /* struct peer_event: its socket is known */
 	EVENT_DATA = 3, /* struct data_event followed by payload */
 	EVENT_CLOSE = 4, /* struct close_event: the object was freed or reused */
+	EVENT_SECRET = 5, /* struct secret_event: a library hands over a TLS secret */
+	EVENT_OBJECT =
+		6, /* struct object_event: a connection is open, and its secrets were not seen */
 };
 
 /* data_event.flags */
@@ -69,9 +72,89 @@ struct close_event {
 	__u64 sent;
 };
 
+#define RANDOM_LEN 32
+#define LABEL_LEN 40 /* the longest label of a key log has 31 characters */
+#define SECRET_LEN 64
+#define MASTER_LEN 48
+
+struct secret_event {
+	struct event_head head; /* stream: 0 when the object is not known */
+	__u32 pid;
+	__u32 length; /* of the secret; no more than SECRET_LEN bytes of it are here */
+	char label[LABEL_LEN]; /* ends with a NUL, unless it is too long */
+	__u8 client_random[RANDOM_LEN];
+	__u8 secret[SECRET_LEN];
+};
+
+/* Bytes around the exporter secret of TLS 1.3, where OpenSSL keeps the others. */
+#define WINDOW_BEFORE 1024
+#define WINDOW_AFTER 128
+#define WINDOW_LEN (WINDOW_BEFORE + WINDOW_AFTER)
+
+/* object_event.read: what could be read */
+#define READ_RANDOM 1
+#define READ_MASTER 2
+#define READ_WINDOW 4
+
+struct object_event {
+	struct event_head head;
+	__u32 read;
+	__u32 master_length; /* as the library tells it */
+	__u32 exporter; /* where in the window the exporter secret begins */
+	__u8 client_random[RANDOM_LEN];
+	__u8 master[MASTER_LEN];
+	__u8 window[WINDOW_LEN]; /* its first `exporter` + WINDOW_AFTER bytes are filled */
+	__u32 pad;
+};
+
+/*
+ * A way to a value: from a register at the probe or another start, over
+ * pointers. Each load reads the 8 bytes at the value plus an offset.
+ */
+#define MOST_LOADS 3
+
+struct chain {
+	__s32 base; /* offset in struct pt_regs; less than 0: the start is given, or 0 */
+	__u32 loads;
+	__s32 load[MOST_LOADS];
+	__s32 add; /* after the loads */
+};
+
+enum label_kind {
+	LABEL_TEXT = 0, /* `label` is the address of a C string */
+	LABEL_SIZED = 1, /* and `label_length` says where it ends */
+	LABEL_FIXED = 2, /* `fixed` is the label */
+};
+
+/* Where a function that hands over secrets has them. */
+struct secret_hook {
+	struct chain object; /* 0: not at hand */
+	struct chain label;
+	struct chain label_length;
+	struct chain client_random;
+	struct chain secret;
+	struct chain length;
+	__u32 label_kind;
+	char fixed[LABEL_LEN];
+};
+
+/* Where an object has its keys, from its address on. */
+struct object_keys {
+	struct chain client_random;
+	struct chain master;
+	struct chain master_length;
+	struct chain exporter;
+	__u32 master_width; /* bytes of its length */
+	__u32 has; /* READ_* */
+};
+
+/* Entries of each table of descriptions; the first is never used, or stands for "none". */
+#define MOST_DESCRIBED 1024
+
 /*
  * The attach cookie describes a hook of the shape "plaintext call":
  * which arguments (1-based, 0 = none) hold what, and how the result is read.
+ * That of the shape "secret" is an index in secret_hooks.
  */
 #define HOOK_OBJECT(c) ((c)&0xf)
 #define HOOK_BUFFER(c) ((c) >> 4 & 0xf)
@@ -79,11 +162,13 @@ struct close_event {
 #define HOOK_RESULT(c) ((c) >> 12 & 0xf)
 #define HOOK_SENT(c) ((c) >> 16 & 1)
 #define HOOK_LENGTH(c) ((c) >> 20 & 0xf)
+#define HOOK_KEYS(c) ((c) >> 32 & 0xffff) /* index in object_keys; 0: none */
 
 enum hook_result {
 	RESULT_COUNT = 0, /* int: bytes when positive */
 	RESULT_OUT = 1, /* int: success when positive, *(size_t *)argument OUT has the bytes */
 	RESULT_FILE = 2, /* ssize_t: bytes of a file that were sent; no buffer */
+	RESULT_OPEN = 3, /* int: 1 when the handshake is complete; nothing is moved */
 };
 
 /* Constants fixed at load time, so that what is not asked for costs nothing. */
@@ -98,7 +183,8 @@ struct settings {
 	__u8 by_comm;
 	__u8 by_not_comm;
 	__u8 cgroup_level; /* depth of the cgroup below the root */
-	__u8 pad[2];
+	__u8 plaintext; /* what is captured */
+	__u8 secrets;
 };
 
 /* Per-CPU counters: each kind has a number of events and, behind it, of bytes. */
@@ -107,6 +193,7 @@ enum counter {
 	COUNT_UNREADABLE = 4, /* chunks whose memory could not be read */
 	COUNT_TOO_LONG = 6, /* calls longer than a kernel without bpf_loop can copy */
 	COUNT_NO_STATE = 8, /* calls missed because no state could be kept */
+	COUNT_NO_SECRET = 10, /* secrets that could not be read, or found no room */
 	COUNT_MAX = 16,
 };
 

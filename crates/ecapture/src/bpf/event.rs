@@ -35,6 +35,10 @@ pub enum Body<'a> {
         /// Bytes that were sent in all.
         sent: u64,
     },
+    /// A library handed over a TLS secret.
+    Secret(Secret<'a>),
+    /// A connection is open whose secrets were not seen.
+    Object(Object<'a>),
 }
 
 /// Who owns a stream.
@@ -80,6 +84,37 @@ pub struct Data<'a> {
     pub payload: &'a [u8],
 }
 
+/// A TLS secret, as the library named it: not checked.
+#[derive(Debug)]
+pub struct Secret<'a> {
+    /// Its name in a key log.
+    pub label: &'a [u8],
+    /// The ClientHello's random.
+    pub client_random: &'a [u8; 32],
+    /// The secret; `None` if it is longer than any.
+    pub secret: Option<&'a [u8]>,
+}
+
+/// What the object of an open connection holds. What could not be read is `None`.
+#[derive(Debug)]
+pub struct Object<'a> {
+    /// The ClientHello's random.
+    pub client_random: Option<&'a [u8; 32]>,
+    /// The master secret of TLS 1.2 and earlier, if it has the length of one.
+    pub master: Option<&'a [u8; 48]>,
+    /// Memory around the exporter secret of TLS 1.3.
+    pub window: Option<Window<'a>>,
+}
+
+/// A piece of an object's memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Window<'a> {
+    /// The bytes.
+    pub bytes: &'a [u8],
+    /// Where in them the exporter secret begins.
+    pub exporter: usize,
+}
+
 /// A record that does not have the shape it claims: a defect of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
@@ -88,10 +123,14 @@ pub struct Malformed;
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+    fn bytes<const N: usize>(&mut self) -> Result<&'a [u8; N], Malformed> {
         let (field, rest) = self.0.split_first_chunk::<N>().ok_or(Malformed)?;
         self.0 = rest;
-        Ok(*field)
+        Ok(field)
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        self.bytes().copied()
     }
 
     fn u16(&mut self) -> Result<u16, Malformed> {
@@ -120,6 +159,8 @@ impl<'a> Event<'a> {
             2 => Body::Peer(Peer::parse(fields)?),
             3 => Body::Data(Data::parse(fields)?),
             4 => Body::Close { received: fields.u64()?, sent: fields.u64()? },
+            5 => Body::Secret(Secret::parse(fields)?),
+            6 => Body::Object(Object::parse(fields)?),
             _ => return Err(Malformed),
         };
         Ok(Self { tid, stream, time, body })
@@ -188,6 +229,42 @@ impl Peer {
     }
 }
 
+impl<'a> Secret<'a> {
+    fn parse(mut fields: Fields<'a>) -> Result<Self, Malformed> {
+        fields.u32()?; // the process
+        let length = fields.u32()? as usize;
+        let label: &[u8; 40] = fields.bytes()?;
+        let client_random = fields.bytes()?;
+        let secret: &[u8; 64] = fields.bytes()?;
+        let label = label.split(|byte| *byte == 0).next().unwrap_or_default();
+        Ok(Self { label, client_random, secret: secret.get(..length) })
+    }
+}
+
+const READ_RANDOM: u32 = 1;
+const READ_MASTER: u32 = 2;
+const READ_WINDOW: u32 = 4;
+
+/// Bytes of the window behind the start of the exporter secret.
+const WINDOW_AFTER: usize = 128;
+
+impl<'a> Object<'a> {
+    fn parse(mut fields: Fields<'a>) -> Result<Self, Malformed> {
+        let read = fields.u32()?;
+        let master_length = fields.u32()? as usize;
+        let exporter = fields.u32()? as usize;
+        let client_random = fields.bytes()?;
+        let master: &[u8; 48] = fields.bytes()?;
+        let window: &[u8; 1024 + WINDOW_AFTER] = fields.bytes()?;
+        let bytes = window.get(..exporter.saturating_add(WINDOW_AFTER)).ok_or(Malformed)?;
+        Ok(Self {
+            client_random: (read & READ_RANDOM != 0).then_some(client_random),
+            master: (read & READ_MASTER != 0 && master_length == master.len()).then_some(master),
+            window: (read & READ_WINDOW != 0).then_some(Window { bytes, exporter }),
+        })
+    }
+}
+
 /// Constants of the programs, in the layout of `struct settings`.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
@@ -211,6 +288,10 @@ pub struct Settings {
     pub by_comm: bool,
     /// See `by_pid`.
     pub by_not_comm: bool,
+    /// Whether plaintext is captured.
+    pub plaintext: bool,
+    /// Whether TLS secrets are.
+    pub secrets: bool,
 }
 
 impl Settings {
@@ -226,6 +307,8 @@ impl Settings {
             *byte = u8::from(flag);
         }
         bytes[29] = self.cgroup_level;
+        bytes[30] = u8::from(self.plaintext);
+        bytes[31] = u8::from(self.secrets);
         bytes
     }
 }
@@ -241,6 +324,8 @@ pub enum Counter {
     TooLong = 6,
     /// Calls missed because no state could be kept.
     NoState = 8,
+    /// Secrets that could not be read, or found the ring full.
+    NoSecret = 10,
 }
 
 /// What a counter counted.
@@ -282,6 +367,7 @@ mod tests {
     use libbpf_rs::btf::{Btf, HasSize};
 
     use super::*;
+    use crate::bpf::described::{Chain, ObjectKeys, SecretHook};
     use crate::bpf::load::objects;
 
     /// Name and size of a struct, name and offset of each member.
@@ -300,7 +386,7 @@ mod tests {
     /// Everything in this file reads or writes at these offsets.
     #[test]
     fn layouts_are_those_of_event_h() {
-        let expected: [Layout<'_>; 6] = [
+        let expected: [Layout<'_>; 11] = [
             ("event_head", HEAD, &[("kind", 0), ("tid", 4), ("stream", 8), ("time", 16)]),
             ("data_event", HEAD + 16, &[("head", 0), ("position", 24), ("length", 32), ("flags", 36)]),
             ("stream_event", HEAD + 24, &[("head", 0), ("pid", 24), ("uid", 28), ("comm", 32)]),
@@ -334,11 +420,65 @@ mod tests {
                     ("by_comm", 27),
                     ("by_not_comm", 28),
                     ("cgroup_level", 29),
-                    ("pad", 30),
+                    ("plaintext", 30),
+                    ("secrets", 31),
+                ],
+            ),
+            (
+                "secret_event",
+                HEAD + 144,
+                &[
+                    ("head", 0),
+                    ("pid", 24),
+                    ("length", 28),
+                    ("label", 32),
+                    ("client_random", 72),
+                    ("secret", 104),
+                ],
+            ),
+            (
+                "object_event",
+                HEAD + 1248,
+                &[
+                    ("head", 0),
+                    ("read", 24),
+                    ("master_length", 28),
+                    ("exporter", 32),
+                    ("client_random", 36),
+                    ("master", 68),
+                    ("window", 116),
+                    ("pad", 1268),
+                ],
+            ),
+            ("chain", Chain::LEN, &[("base", 0), ("loads", 4), ("load", 8), ("add", 20)]),
+            (
+                "secret_hook",
+                SecretHook::LEN,
+                &[
+                    ("object", 0),
+                    ("label", 24),
+                    ("label_length", 48),
+                    ("client_random", 72),
+                    ("secret", 96),
+                    ("length", 120),
+                    ("label_kind", 144),
+                    ("fixed", 148),
+                ],
+            ),
+            (
+                "object_keys",
+                ObjectKeys::LEN,
+                &[
+                    ("client_random", 0),
+                    ("master", 24),
+                    ("master_length", 48),
+                    ("exporter", 72),
+                    ("master_width", 96),
+                    ("has", 100),
                 ],
             ),
         ];
-        for object in [objects::CALLS_MODERN, objects::CALLS_LEGACY, objects::CALLS_NOBTF] {
+        for object in [objects::TLS_MODERN, objects::TLS_LEGACY, objects::TLS_NOBTF] {
             let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
             file.write_all(object).expect("written");
             let btf = Btf::from_path(file.path()).expect("BTF of our object");

@@ -5,14 +5,15 @@ use std::os::fd::AsFd;
 use anyhow::{Context, Result, anyhow};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, ProgramAttachType};
 
+use super::described::{Described, ObjectKeys, SecretHook, Table};
 use super::event::{Counters, Settings};
 use super::features::Features;
 
 /// The objects that build.rs made.
 pub(super) mod objects {
-    pub const CALLS_MODERN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/calls.modern.bpf.o"));
-    pub const CALLS_NOBTF: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/calls.nobtf.bpf.o"));
-    pub const CALLS_LEGACY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/calls.legacy.bpf.o"));
+    pub const TLS_MODERN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tls.modern.bpf.o"));
+    pub const TLS_NOBTF: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tls.nobtf.bpf.o"));
+    pub const TLS_LEGACY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tls.legacy.bpf.o"));
 }
 
 /// Which processes are captured. An empty list does not restrict; lists combine.
@@ -39,15 +40,36 @@ pub struct Cgroup {
     pub level: u8,
 }
 
+/// What is captured: one or both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subject {
+    /// The plaintext of connections.
+    pub plaintext: bool,
+    /// Their TLS secrets.
+    pub secrets: bool,
+}
+
 /// Ways to learn which socket a call uses, best first: the programs of each.
 const SOCKET_HOOKS: [&[&str]; 3] =
     [&["socket_send", "socket_receive"], &["socket_sendmsg", "socket_recvmsg"], &[]];
 
+/// How the programs of a run are loaded.
+pub struct Plan {
+    /// What the kernel can do.
+    pub features: Features,
+    /// What is captured.
+    pub subject: Subject,
+    /// Of which processes.
+    pub scope: Scope,
+    /// Size of the ring buffer: a power of two, in whole pages.
+    pub ring_bytes: u32,
+}
+
 /// Programs in the kernel, ready to be attached.
 pub struct Programs {
-    pub(super) features: Features,
-    scope: Scope,
-    ring_bytes: u32,
+    pub(super) plan: Plan,
+    pub(super) secret_hooks: Table,
+    pub(super) object_keys: Table,
     socket_programs: &'static [&'static str],
     main: Object,
     /// Kernels without attach cookies: one object for each kind of hook.
@@ -57,25 +79,28 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Loads everything and begins to watch sockets. `ring_bytes`: a power of two, in whole pages.
+    /// Loads everything and, for plaintext, begins to watch sockets.
     ///
     /// # Errors
     /// The kernel refused; the message says what and its log is in debug output.
-    pub fn load(features: Features, scope: Scope, ring_bytes: u32) -> Result<Self> {
+    pub fn load(plan: Plan) -> Result<Self> {
+        let features = &plan.features;
         let mut last = anyhow!("no way to load");
         for socket_programs in SOCKET_HOOKS {
             let tracepoint = socket_programs.first() == Some(&"socket_send");
-            if tracepoint && !features.socket_tracepoints || !socket_programs.is_empty() && !features.btf {
+            let possible = features.btf && (features.socket_tracepoints || !tracepoint);
+            let wanted = possible && plan.subject.plaintext;
+            if !wanted && !socket_programs.is_empty() {
                 continue;
             }
-            let loaded = load_object(&features, &scope, ring_bytes, socket_programs, 0, None)
+            let loaded = load_object(&plan, socket_programs, 0, None)
                 .and_then(|object| attach_sockets(&object, socket_programs).map(|links| (object, links)));
             match loaded {
                 Ok((main, sockets)) => {
                     return Ok(Self {
-                        features,
-                        scope,
-                        ring_bytes,
+                        secret_hooks: Table::new(map_handle(&main, SecretHook::TABLE)?),
+                        object_keys: Table::new(map_handle(&main, ObjectKeys::TABLE)?),
+                        plan,
                         socket_programs,
                         main,
                         by_hook: Vec::new(),
@@ -98,13 +123,13 @@ impl Programs {
 
     /// The object whose programs serve hooks with this cookie.
     pub(super) fn object_for(&mut self, cookie: u64) -> Result<&Object> {
-        if self.features.cookie {
+        if self.plan.features.cookie {
             return Ok(&self.main);
         }
         if let Some(index) = self.by_hook.iter().position(|(hook, _)| *hook == cookie) {
             return Ok(&self.by_hook[index].1);
         }
-        let object = load_object(&self.features, &self.scope, self.ring_bytes, &[], cookie, Some(&self.main))
+        let object = load_object(&self.plan, &[], cookie, Some(&self.main))
             .context("load the BPF programs for one more kind of hook")?;
         self.by_hook.push((cookie, object));
         Ok(&self.by_hook[self.by_hook.len() - 1].1)
@@ -132,18 +157,12 @@ fn map_handle(object: &Object, name: &str) -> Result<MapHandle> {
     Ok(MapHandle::try_from(&map)?)
 }
 
-fn load_object(
-    features: &Features,
-    scope: &Scope,
-    ring_bytes: u32,
-    socket_programs: &[&str],
-    hook: u64,
-    share: Option<&Object>,
-) -> Result<Object> {
+fn load_object(plan: &Plan, socket_programs: &[&str], hook: u64, share: Option<&Object>) -> Result<Object> {
+    let Plan { features, subject, scope, ring_bytes } = plan;
     let bytes = match (features.modern, features.btf) {
-        (true, _) => objects::CALLS_MODERN,
-        (false, true) => objects::CALLS_LEGACY,
-        (false, false) => objects::CALLS_NOBTF,
+        (true, _) => objects::TLS_MODERN,
+        (false, true) => objects::TLS_LEGACY,
+        (false, false) => objects::TLS_NOBTF,
     };
     let mut object = ObjectBuilder::default().name("ecapture")?.open_memory(bytes)?;
     let settings = Settings {
@@ -151,23 +170,27 @@ fn load_object(
         cgroup: scope.cgroup.map_or(0, |cgroup| cgroup.id),
         cgroup_level: scope.cgroup.map_or(0, |cgroup| cgroup.level),
         own_pid: std::process::id(),
-        wake_shift: (ring_bytes / 16).ilog2(),
+        wake_shift: (*ring_bytes / 16).ilog2(),
         has_cookie: features.cookie,
         by_pid: !scope.pids.is_empty(),
         by_uid: !scope.uids.is_empty(),
         by_comm: !scope.comms.is_empty(),
         by_not_comm: !scope.not_comms.is_empty(),
+        plaintext: subject.plaintext,
+        secrets: subject.secrets,
     };
-    set_maps(&mut object, &settings, ring_bytes, share)?;
+    set_maps(&mut object, &settings, *ring_bytes, share)?;
     for mut program in object.progs_mut() {
         let name = program.name().to_string_lossy().into_owned();
         program.set_autoload(match name.as_str() {
             "call_session" => features.uprobe_session,
             "call_enter" | "call_exit" => !features.uprobe_session,
+            "secret" => subject.secrets,
             socket if socket.starts_with("socket_") => socket_programs.contains(&socket),
             _ => true,
         });
-        let is_uprobe = name.starts_with("object_") || name == "call_enter" || name == "call_exit";
+        let is_uprobe =
+            name.starts_with("object_") || ["call_enter", "call_exit", "secret"].contains(&name.as_str());
         if features.uprobe_multi && is_uprobe {
             program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
         }

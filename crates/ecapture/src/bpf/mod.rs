@@ -1,6 +1,7 @@
 //! BPF programs and everything that talks to the kernel about them.
 
 mod attach;
+mod described;
 mod event;
 mod features;
 mod load;
@@ -8,8 +9,9 @@ mod ready;
 mod ring;
 
 pub use attach::{Attachment, Hook, Moved, Moves, Place};
-pub use event::{Body, Counter, Counters, Event, Peer, StreamInfo};
+pub use described::{Chain, Label, MasterSecret, ObjectKeys, SecretHook, Start};
+pub use event::{Body, Counter, Counters, Event, Object, Peer, Secret, StreamInfo, Window};
 pub use features::Features;
-pub use load::{Cgroup, Programs, Scope};
+pub use load::{Cgroup, Plan, Programs, Scope, Subject};
 pub use ready::KeepReady;
 pub use ring::{Block, Ring, events};

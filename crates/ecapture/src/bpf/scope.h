@@ -1,10 +1,18 @@
 /* SPDX-License-Identifier: (MIT OR GPL-2.0) */
-/* Settings, counters, and which processes are captured. */
+/* Settings, the cookie, counters, and which processes are captured. */
 #ifndef ECAPTURE_SCOPE_H
 #define ECAPTURE_SCOPE_H
 
 /* A section of its own, so that user space finds exactly this struct. */
 const volatile struct settings settings SEC(".rodata.settings") = {};
+
+/* What the hook that runs this program was described as. */
+static __always_inline __u64 hook_of(void *ctx)
+{
+	if (settings.has_cookie)
+		return bpf_get_attach_cookie(ctx);
+	return settings.hook;
+}
 
 struct counters {
 	__u64 value[COUNT_MAX];

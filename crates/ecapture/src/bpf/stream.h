@@ -15,6 +15,8 @@ struct stream {
 	__u64 sent;
 	__u32 announced; /* EVENT_STREAM is on the ring */
 	__u32 tied; /* EVENT_PEER is on the ring */
+	__u32 keyed; /* a secret of it, or EVENT_OBJECT, is on the ring */
+	__u32 pad;
 };
 
 struct {
@@ -97,6 +99,14 @@ static __always_inline struct stream *stream_get(__u32 pid, __u64 object, __u64 
 	if (!stream->announced)
 		stream_announce(stream, pid, now);
 	return stream;
+}
+
+static __always_inline bool stream_is_keyed(__u32 pid, __u64 object)
+{
+	struct stream_key key = { .object = object, .pid = pid };
+	struct stream *stream = bpf_map_lookup_elem(&streams, &key);
+
+	return stream && stream->keyed;
 }
 
 /* Says which socket the object speaks through, once it was seen. */

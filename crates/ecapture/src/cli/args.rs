@@ -144,9 +144,29 @@ pub struct Tls {
     #[arg(long)]
     pub slow_attach: bool,
 
-    /// What to produce.
-    #[arg(long, short, value_name = "MODEL", default_value = "text")]
-    pub model: Model,
+    /// What to produce; several with commas.
+    #[arg(long, short, value_name = "MODEL", default_value = "text", value_delimiter = ',')]
+    pub model: Vec<Model>,
+
+    /// Write the key log to this file, after what it has already; `-` is standard output. With any model.
+    ///
+    /// Default of `-m keylog`: ecapture_masterkey.log. SIGHUP opens the file again, for log rotation.
+    #[arg(long, short, value_name = "FILE")]
+    pub keylogfile: Option<PathBuf>,
+
+    /// Version of the library in the file of --libssl, such as "openssl 1.0.2", where the file does not tell.
+    #[arg(long = "ssl_version", alias = "ssl-version", value_name = "VERSION", requires = "libssl")]
+    pub ssl_version: Option<String>,
+
+    /// Address of a function in the file of --libssl, instead of what is found; may be repeated.
+    #[arg(long, value_name = "NAME=0xADDRESS", requires = "libssl")]
+    pub symbol: Vec<String>,
+
+    /// Where an object of the library in the file of --libssl has a key, instead of what is found; may be repeated.
+    ///
+    /// Offset in bytes from the object's address; offsets of pointers on the way come before it, with commas.
+    #[arg(long, value_name = "NAME=OFFSET", requires = "libssl")]
+    pub offset: Vec<String>,
 }
 
 /// Options of `inspect`.
@@ -166,4 +186,7 @@ pub struct Inspect {
 pub enum Model {
     /// Plaintext.
     Text,
+    /// TLS secrets as an NSS key log, with which Wireshark decrypts captured packets.
+    #[value(alias = "key")]
+    Keylog,
 }

@@ -8,27 +8,43 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use rustix::fs::statfs;
 
-use super::args::{Cli, Command, FormatName, Global};
-use crate::bpf::{Cgroup, Scope};
+use super::args::{Cli, Command, FormatName, Global, Model, Tls};
+use crate::bpf::{Cgroup, Scope, Subject};
+use crate::probes::Overrides;
 use crate::targets;
 
 /// A run.
 #[derive(Debug)]
 pub struct Config {
+    /// What is captured.
+    pub subject: Subject,
     /// Which processes.
     pub scope: Scope,
     /// Only this file.
     pub library: Option<PathBuf>,
+    /// What the user knows of it.
+    pub overrides: Overrides,
     /// Size of the ring buffer, bytes: a power of two.
     pub ring_bytes: u32,
     /// Whether to save the work of keeping the kernel ready.
     pub slow_attach: bool,
     /// Where records go.
     pub destinations: Vec<Destination>,
+    /// Where secrets go.
+    pub key_log: Option<KeyLogTarget>,
     /// BPF programs without BTF.
     pub without_btf: bool,
     /// BPF programs with BTF or none.
     pub only_btf: bool,
+}
+
+/// Where a key log goes.
+#[derive(Debug)]
+pub enum KeyLogTarget {
+    /// Standard output.
+    Stdout,
+    /// A file, which is appended to.
+    File(PathBuf),
 }
 
 /// One place where records go.
@@ -64,19 +80,48 @@ impl Config {
     pub fn new(cli: Cli) -> Result<Self> {
         let Cli { command, global } = cli;
         let Some(Command::Tls(tls)) = command else { bail!("no command") };
+        let key_log = key_log(&tls);
+        let plaintext = tls.model.contains(&Model::Text);
         Ok(Self {
+            subject: Subject { plaintext, secrets: key_log.is_some() },
+            overrides: Overrides::new(tls.ssl_version, &tls.symbol, &tls.offset)?,
             library: tls.libssl,
             slow_attach: tls.slow_attach,
             ring_bytes: (global.mapsize << 10).next_power_of_two(),
             without_btf: global.btf == 2,
             only_btf: global.btf == 1,
             scope: scope(&global)?,
-            destinations: destinations(global)?,
+            destinations: if plaintext { destinations(global, &key_log)? } else { no_destinations(&global)? },
+            key_log,
         })
     }
 }
 
-fn destinations(global: Global) -> Result<Vec<Destination>> {
+/// Default of `-k`.
+const KEY_LOG: &str = "ecapture_masterkey.log";
+
+fn key_log(tls: &Tls) -> Option<KeyLogTarget> {
+    match &tls.keylogfile {
+        Some(file) if file.as_os_str() == "-" => Some(KeyLogTarget::Stdout),
+        Some(file) => Some(KeyLogTarget::File(file.clone())),
+        None => tls.model.contains(&Model::Keylog).then(|| KeyLogTarget::File(KEY_LOG.into())),
+    }
+}
+
+/// Without plaintext, options that say where it goes are mistakes.
+fn no_destinations(global: &Global) -> Result<Vec<Destination>> {
+    for (option, file) in [("--output_file", &global.output_file), ("--eventaddr", &global.eventaddr)] {
+        if file.is_some() {
+            bail!("{option}: -m keylog alone captures no plaintext; use -k FILE, or -m text,keylog");
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn destinations(global: Global, key_log: &Option<KeyLogTarget>) -> Result<Vec<Destination>> {
+    if matches!(key_log, Some(KeyLogTarget::Stdout)) && global.output_file.is_none() {
+        bail!("-k -: standard output has the plaintext; give one of them a file, with -k FILE or -o FILE");
+    }
     let format = match global.format {
         FormatName::Text => {
             Format::Text { hex: global.hex, limit: (global.tsize != 0).then_some(global.tsize) }

@@ -5,5 +5,5 @@ mod config;
 mod manual;
 
 pub use args::{Cli, Command};
-pub use config::{Config, Format, colours};
+pub use config::{Config, Format, KeyLogTarget, colours};
 pub use manual::write as write_manual;

@@ -9,9 +9,11 @@ use crate::bpf::{Counter, Counters};
 /// Totals of a run.
 #[derive(Debug, Default)]
 pub struct Account {
-    /// Processes with plaintext.
+    /// Whether secrets were captured.
+    pub with_keys: bool,
+    /// Processes with plaintext or secrets.
     pub processes: FxHashSet<u32>,
-    /// TLS objects with plaintext.
+    /// TLS objects with plaintext or secrets.
     pub connections: u64,
     /// Bytes of plaintext.
     pub bytes: u64,
@@ -27,6 +29,12 @@ pub struct Account {
     pub orphan_bytes: u64,
     /// Records of ours that we could not read: defects.
     pub malformed: u64,
+    /// Lines of the key log.
+    pub keys: u64,
+    /// Connections of which none was had.
+    pub keys_not_seen: u64,
+    /// Secrets that can not be right.
+    pub keys_refused: u64,
     /// The kernel's counters at the end.
     pub kernel: Counters,
 }
@@ -64,6 +72,11 @@ impl fmt::Display for Account {
         write!(f, "; calls too long: {} bytes", count(Counter::TooLong).bytes)?;
         write!(f, "; calls without state: {}", count(Counter::NoState).events)?;
         write!(f, "; stream not announced: {} bytes; malformed: {})", self.orphan_bytes, self.malformed)?;
-        write!(f, " gaps={} gap_bytes={}", self.gaps, self.gap_bytes)
+        write!(f, " gaps={} gap_bytes={}", self.gaps, self.gap_bytes)?;
+        if self.with_keys {
+            write!(f, " keys={} keys_not_seen={}", self.keys, self.keys_not_seen)?;
+            write!(f, " keys_refused={} keys_lost={}", self.keys_refused, count(Counter::NoSecret).events)?;
+        }
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 mod account;
 mod clock;
+mod keys;
 mod message;
 mod stream;
 
@@ -16,6 +17,7 @@ use crate::record::Direction;
 use crate::sinks::Sinks;
 pub use account::Account;
 use clock::Clock;
+use keys::Keys;
 use stream::{Piece, Stream};
 
 /// What came of a message is shown when nothing more comes for this long, ns.
@@ -37,6 +39,7 @@ pub struct Pipeline {
     clock: Clock,
     /// Monotonic ns, as of the last look at the clock.
     now: u64,
+    keys: Keys,
     sinks: Sinks,
     account: Account,
 }
@@ -52,6 +55,7 @@ impl Pipeline {
             latest: 0,
             clock: Clock::new(),
             now: Clock::now(),
+            keys: Keys::default(),
             sinks,
             account: Account::default(),
         }
@@ -87,6 +91,7 @@ impl Pipeline {
         let all: Vec<u64> = self.streams.keys().copied().collect();
         all.into_iter().for_each(|id| self.end(id, None));
         self.sinks.flush();
+        (self.account.keys, self.account.keys_refused) = (self.keys.lines, self.keys.refused);
         (self.account, self.sinks)
     }
 
@@ -119,6 +124,15 @@ impl Pipeline {
                     payload: data.payload,
                 },
             ),
+            Body::Secret(secret) => {
+                if self.keys.take(&secret, &mut self.sinks) {
+                    self.note_keys(event.stream, true);
+                }
+            }
+            Body::Object(object) => {
+                let seen = self.keys.take_object(&object, &mut self.sinks);
+                self.note_keys(event.stream, seen);
+            }
             Body::Close { received, sent } => self.end(event.stream, Some((received, sent))),
         }
     }
@@ -140,12 +154,20 @@ impl Pipeline {
         }
     }
 
+    /// Whether secrets of the stream were seen.
+    fn note_keys(&mut self, id: u64, seen: bool) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.keys_not_seen = !seen;
+        }
+    }
+
     fn end(&mut self, id: u64, finals: Option<(u64, u64)>) {
         let Some(mut stream) = self.streams.remove(&id) else { return };
         let lost = stream.finish(finals, &mut self.sinks);
         self.account.gaps += u64::from(lost != 0);
         self.account.gap_bytes += lost;
         self.account.messages += stream.messages();
+        self.account.keys_not_seen += u64::from(stream.keys_not_seen);
         if let Some(ids) = self.by_process.get_mut(&stream.pid()) {
             ids.retain(|other| *other != id);
             if ids.is_empty() {

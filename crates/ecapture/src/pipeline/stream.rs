@@ -28,6 +28,8 @@ pub struct Stream {
     pub listed: Option<u64>,
     /// When the last plaintext came, monotonic ns.
     pub touched: u64,
+    /// It was open before its secrets could be seen, and its object does not have them.
+    pub keys_not_seen: bool,
 }
 
 /// One call's plaintext, or a chunk of it.
@@ -58,6 +60,7 @@ impl Stream {
             last: (0, 0),
             listed: None,
             touched: 0,
+            keys_not_seen: false,
         }
     }
 

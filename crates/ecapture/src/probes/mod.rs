@@ -1,12 +1,14 @@
 //! What to hook, one file for each library: facts about a file become hooks.
 
 mod openssl;
+mod overrides;
 
 use std::fs::File;
 
 use inspect::{Binary, Machine};
 
-use crate::bpf::Hook;
+use crate::bpf::{Hook, ObjectKeys, Subject};
+pub use overrides::Overrides;
 
 /// What a file is to us.
 pub enum Verdict {
@@ -15,13 +17,17 @@ pub enum Verdict {
     /// Something is, but it can not be hooked; why.
     Unusable(String),
     /// Hooks.
-    Hooks(Found),
+    Hooks(Box<Found>),
 }
 
 /// The hooks of a file.
 pub struct Found {
     /// Where to attach what.
     pub hooks: Vec<Hook>,
+    /// Where its objects have their keys.
+    pub keys: Option<ObjectKeys>,
+    /// Keys are wanted, and there are none to be had.
+    pub without_keys: bool,
     /// Library, version and hooked functions, for people.
     pub description: String,
     /// Remarks on how it was found.
@@ -33,8 +39,8 @@ pub fn is_likely(name: &str) -> bool {
     name.starts_with("libssl") && name.contains(".so")
 }
 
-/// Looks for every library that we know.
-pub fn examine(file: &File) -> Verdict {
+/// Looks for every library that we know, for what is wanted of it.
+pub fn examine(file: &File, subject: Subject, overrides: &Overrides) -> Verdict {
     let binary = match Binary::open(file) {
         Ok(binary) => binary,
         Err(error) => return Verdict::Unusable(error.to_string()),
@@ -42,5 +48,5 @@ pub fn examine(file: &File) -> Verdict {
     if let Err(error) = binary.check_machine(Machine::host()) {
         return Verdict::Unusable(error.to_string());
     }
-    openssl::hooks(&binary)
+    openssl::hooks(&binary, subject, overrides)
 }

@@ -2,13 +2,15 @@
 
 mod hexdump;
 mod json;
+mod keylog;
 mod output;
 mod text;
 
 use std::io;
 
-use crate::record::Record;
+use crate::record::{Record, Secret};
 pub use json::Json;
+pub use keylog::KeyLog;
 pub use output::Output;
 pub use text::{Style, Text};
 
@@ -16,6 +18,11 @@ pub use text::{Style, Text};
 pub trait Sink: Send {
     /// Takes one record.
     fn write(&mut self, record: &Record<'_>) -> io::Result<()>;
+
+    /// Takes a TLS secret; formats for people and programs that want plaintext leave it out.
+    fn write_secret(&mut self, _secret: &Secret<'_>) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Makes what was written visible.
     fn flush(&mut self) -> io::Result<()>;
@@ -49,6 +56,11 @@ impl Sinks {
     /// Gives a record to every sink.
     pub fn write(&mut self, record: &Record<'_>) {
         self.each(|sink| sink.write(record));
+    }
+
+    /// Gives a secret to every sink.
+    pub fn write_secret(&mut self, secret: &Secret<'_>) {
+        self.each(|sink| sink.write_secret(secret));
     }
 
     /// Makes everything that was written visible.

@@ -14,9 +14,9 @@ use rustix::io::Errno;
 
 use super::likely::Roots;
 use super::procfs::{self, FileId, Mapping};
-use crate::bpf::{Attachment, Programs};
+use crate::bpf::{Attachment, Programs, Subject};
 use crate::escape;
-use crate::probes::{self, Found, Verdict};
+use crate::probes::{self, Found, Overrides, Verdict};
 
 /// Most files that are remembered: a build machine runs new ones without end.
 const REMEMBERED: usize = 1 << 16;
@@ -24,6 +24,7 @@ const REMEMBERED: usize = 1 << 16;
 /// Every file that was looked at, and the probes on those that have hooks.
 pub struct Discovery {
     programs: Programs,
+    subject: Subject,
     /// Only these processes count; empty: all.
     pids: Vec<u32>,
     /// Files by what `maps` calls them, with the path they had: an inode number may be used again.
@@ -47,10 +48,11 @@ impl Discovery {
     ///
     /// # Errors
     /// No inotify instance is left for us.
-    pub fn new(programs: Programs, pids: Vec<u32>) -> Result<Self> {
+    pub fn new(programs: Programs, subject: Subject, pids: Vec<u32>) -> Result<Self> {
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
         Ok(Self {
             programs,
+            subject,
             pids,
             seen: FxHashMap::default(),
             attached: FxHashMap::default(),
@@ -159,7 +161,7 @@ impl Discovery {
         if self.is_attached(file) {
             return;
         }
-        match probes::examine(file) {
+        match probes::examine(file, self.subject, &Overrides::default()) {
             Verdict::Nothing => {}
             Verdict::Unusable(reason) if is_libssl(path) => {
                 tracing::warn!("{}: not hooked: {reason}", escape::path(path));
@@ -181,7 +183,7 @@ impl Discovery {
     ///
     /// # Errors
     /// The file can not be read, is not for this machine, or has nothing to hook.
-    pub fn attach_named(&mut self, path: &Path) -> Result<()> {
+    pub fn attach_named(&mut self, path: &Path, overrides: &Overrides) -> Result<()> {
         let metadata = fs::metadata(path).with_context(|| format!("open {}", path.display()))?;
         if metadata.is_dir() {
             bail!("{} is a directory; give a library or an executable", path.display());
@@ -190,12 +192,12 @@ impl Discovery {
             bail!("{} is not a regular file; give a library or an executable", path.display());
         }
         let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-        match probes::examine(&file) {
+        match probes::examine(&file, self.subject, overrides) {
             Verdict::Hooks(found) => self.attach(&file, path, "", &found),
             Verdict::Unusable(reason) => bail!("{}: {reason}", path.display()),
             Verdict::Nothing => {
                 bail!(
-                    "{}: no SSL_read or SSL_write in it; give a libssl or a program with OpenSSL inside",
+                    "{}: no function of OpenSSL in it; give a libssl or a program with OpenSSL inside",
                     path.display()
                 )
             }
@@ -207,11 +209,14 @@ impl Discovery {
         let key = identity(file, &file.metadata()?);
         // The open file, not its path: what a path names differs between mount namespaces and may change.
         let exact = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let probes = self.programs.attach(Path::new(&exact), &found.hooks)?;
+        let probes = self.programs.attach(Path::new(&exact), &found.hooks, found.keys.as_ref())?;
         let watch = inotify::add_watch(&self.changes, &exact, inotify::WatchFlags::MODIFY).unwrap_or(-1);
         self.attached.insert(key, Attached { _probes: probes, watch });
         let path = escape::path(path);
         tracing::info!("attached {path}{origin} ({})", found.description);
+        if found.without_keys {
+            tracing::warn!("{path}: no keys: where this library has them could not be told");
+        }
         for note in &found.notes {
             tracing::debug!("{path}: {note}");
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: (MIT OR GPL-2.0)
 /*
- * The shape "plaintext call": a function that moves plaintext between a
+ * All that runs at functions of TLS libraries. The shape "secret" is in
+ * secret.h. The shape "plaintext call": a function that moves plaintext between a
  * buffer and a TLS object. call_enter and call_exit run around it; what they
  * read is described by the attach cookie (event.h), so they know no library.
  *
@@ -17,6 +18,7 @@
 #include "thread.h"
 #include "stream.h"
 #include "payload.h"
+#include "secret.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -24,13 +26,8 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 const struct stream_event *stream_event_type;
 const struct peer_event *peer_event_type;
 const struct close_event *close_event_type;
-
-static __always_inline __u64 hook_of(void *ctx)
-{
-	if (settings.has_cookie)
-		return bpf_get_attach_cookie(ctx);
-	return settings.hook;
-}
+const struct secret_event *secret_event_type;
+const struct object_event *object_event_type;
 
 /* The empty asm keeps clang from merging the loads into one at a computed address, which is forbidden. */
 #define LOADED(value)                            \
@@ -63,6 +60,7 @@ static __always_inline int enter(struct pt_regs *ctx)
 	__u64 hook = hook_of(ctx);
 	struct thread *thread;
 	struct frame *frame;
+	__u64 object;
 
 	thread = thread_get();
 	if (!thread) {
@@ -71,13 +69,16 @@ static __always_inline int enter(struct pt_regs *ctx)
 	}
 	if (!in_scope(thread->id >> 32))
 		return 1;
+	object = argument(ctx, HOOK_OBJECT(hook));
+	if (!settings.plaintext && stream_is_keyed(thread->id >> 32, object))
+		return 1;
 	frame = frame_push(thread, PT_REGS_SP(ctx));
-	frame->object = argument(ctx, HOOK_OBJECT(hook));
+	frame->object = object;
 	frame->buffer = argument(ctx, HOOK_BUFFER(hook));
 	frame->length = argument(ctx, HOOK_LENGTH(hook));
 	frame->out = argument(ctx, HOOK_OUT(hook));
 	frame->hook = hook;
-	frame->untied = *tied_slot(thread, frame->object) != frame->object;
+	frame->untied = settings.plaintext && *tied_slot(thread, object) != object;
 	if (frame->untied)
 		await_socket(thread);
 	/* A peer may have its answer out before this call returns; what is received is there at the return. */
@@ -86,7 +87,7 @@ static __always_inline int enter(struct pt_regs *ctx)
 	return 0;
 }
 
-/* Bytes that the call moved; 0: none, or it failed. */
+/* Bytes that the call moved, or 1 for a handshake; 0: none, or it failed. */
 static __always_inline __u64 moved(struct pt_regs *ctx, const struct frame *call)
 {
 	__s64 result = PT_REGS_RC(ctx);
@@ -94,6 +95,8 @@ static __always_inline __u64 moved(struct pt_regs *ctx, const struct frame *call
 
 	if (HOOK_RESULT(call->hook) == RESULT_FILE)
 		return result > 0 ? result : 0;
+	if (HOOK_RESULT(call->hook) == RESULT_OPEN)
+		return (__s32)result == 1;
 	if ((__s32)result <= 0)
 		return 0;
 	if (HOOK_RESULT(call->hook) == RESULT_COUNT)
@@ -124,6 +127,11 @@ static __always_inline int leave(struct pt_regs *ctx)
 	bytes = moved(ctx, call);
 	if (!bytes)
 		return 0;
+	id = thread->id;
+	if (settings.secrets)
+		emit_object(id >> 32, call);
+	if (!settings.plaintext || HOOK_RESULT(call->hook) == RESULT_OPEN)
+		return 0;
 	if (call->reported)
 		return 0;
 	if (thread->depth)
@@ -131,7 +139,6 @@ static __always_inline int leave(struct pt_regs *ctx)
 
 	if (!HOOK_SENT(call->hook))
 		call->time = bpf_ktime_get_ns();
-	id = thread->id;
 	stream = stream_get(id >> 32, call->object, call->time);
 	if (!stream) {
 		count(COUNT_NO_STATE, bytes);
