@@ -4,6 +4,7 @@
 
 mod capture;
 mod http;
+mod keys;
 mod lab;
 mod pattern;
 mod process;
@@ -16,6 +17,8 @@ mod connections;
 mod discovery;
 mod filters;
 mod http_messages;
+mod keylog;
+mod keylog_file;
 mod loss;
 mod old_kernels;
 mod privileges;
