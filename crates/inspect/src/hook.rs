@@ -14,6 +14,9 @@ pub struct Hook {
     pub purpose: Purpose,
     /// The instruction to probe.
     pub site: Site,
+    /// Positions in the file of all instructions by which it returns; empty if they are not known for sure, or not asked
+    /// for: the result of the call does not matter.
+    pub returns: Vec<u64>,
     /// Why we believe that this is the function.
     pub evidence: Evidence,
 }

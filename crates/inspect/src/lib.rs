@@ -17,6 +17,7 @@ mod place;
 mod read;
 mod references;
 mod relocation;
+mod returns;
 mod site;
 mod symbols;
 mod unwind;

@@ -1,10 +1,12 @@
 //! Puts uprobes on files.
 
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use libbpf_rs::{Link, Object, ProgramMut, UprobeMultiOpts, UprobeOpts};
 
+use super::foreign::{Foreign, ForeignHook};
 use super::load::Programs;
 
 /// How a hooked call moves plaintext: argument numbers are 1-based.
@@ -47,18 +49,31 @@ pub enum Place {
 }
 
 /// One function of a file to hook.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Hook {
+    /// Its name, for people.
+    pub function: &'static str,
     /// What to run.
     pub place: Place,
     /// Offset of the probed instruction in the file, bytes.
     pub offset: u64,
+    /// Offsets of all instructions by which it returns; empty if they are not known for sure.
+    pub returns: Vec<u64>,
 }
 
 /// Probes of one file; dropping it removes them.
 #[derive(Debug)]
 pub struct Attachment {
     _links: Vec<Link>,
+    first_number: u32,
+    hooks: Vec<Hook>,
+}
+
+impl Attachment {
+    /// The hook with this number, if it is one of this file.
+    pub fn hook(&self, number: u32) -> Option<&Hook> {
+        self.hooks.get(number.checked_sub(self.first_number)? as usize)
+    }
 }
 
 /// A BPF program at an offset.
@@ -93,19 +108,21 @@ fn cookie(moves: &Moves) -> u64 {
         | u64::from(moves.length) << 20
 }
 
-fn probes(hook: &Hook, sessions: bool) -> Vec<Probe> {
+/// `number` tells hooks of a run apart.
+fn probes(hook: &Hook, sessions: bool, number: u32) -> Vec<Probe> {
     let offset = hook.offset as usize;
     let probe = |program, when, cookie| Probe { program, when, offset, cookie };
     match &hook.place {
         Place::Call(moves) => {
             let cookie = cookie(moves);
             if sessions {
-                vec![probe("call_session", When::Both, cookie)]
+                vec![probe("call_session", When::Both, cookie | u64::from(number) << 32)]
             } else {
                 // The return first: a call that is entered before its return is probed would leave a frame behind.
                 vec![probe("call_exit", When::Return, cookie), probe("call_enter", When::Entry, cookie)]
             }
         }
+        Place::New if sessions => vec![probe("new_session", When::Both, u64::from(number) << 32)],
         Place::New => vec![probe("object_new", When::Return, 0)],
         Place::End => vec![probe("object_end", When::Entry, 0)],
         Place::Untie => vec![probe("object_untie", When::Entry, 0)],
@@ -118,20 +135,66 @@ impl Programs {
     /// # Errors
     /// The kernel refused a probe; none of the file's probes stays.
     pub fn attach(&mut self, path: &Path, hooks: &[Hook]) -> Result<Attachment> {
-        let probes: Vec<Probe> =
-            hooks.iter().flat_map(|hook| probes(hook, self.features.uprobe_session)).collect();
+        let (first_number, sessions) = (self.hooks, self.features.uprobe_session);
+        self.hooks += hooks.len() as u32;
+        let numbered = hooks.iter().zip(first_number..);
+        let probes: Vec<Probe> = numbered.flat_map(|(hook, number)| probes(hook, sessions, number)).collect();
         let links = if self.features.uprobe_multi && self.features.cookie {
             self.attach_together(path, &probes)?
         } else {
             self.attach_singly(path, &probes)?
         };
-        Ok(Attachment { _links: links })
+        Ok(Attachment { _links: links, first_number, hooks: hooks.to_vec() })
+    }
+
+    /// Becomes readable when a function is called on a foreign stack; `None` where that can not be told.
+    pub fn foreign_calls(&self) -> Option<BorrowedFd<'_>> {
+        self.foreign.as_ref().map(Foreign::fd)
+    }
+
+    /// Functions that were first called so since the last time.
+    pub fn foreign_hooks(&self) -> Result<Vec<ForeignHook>> {
+        self.foreign.as_ref().map_or(Ok(Vec::new()), Foreign::news)
+    }
+
+    /// Probes the returns of a function in one process, as long as the answer lives.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn attach_returns(&mut self, path: &Path, hook: &Hook, foreign: ForeignHook) -> Result<Link> {
+        let name = if hook.place == Place::New { "object_new" } else { "call_return" };
+        let options = UprobeMultiOpts {
+            offsets: hook.returns.iter().map(|offset| *offset as usize).collect(),
+            cookies: Vec::new(),
+            ..Default::default()
+        };
+        let link = program(&self.main, name)?
+            .attach_uprobe_multi_with_opts(foreign.pid as i32, path, "", options)
+            .context("attach uprobes")?;
+        self.foreign.as_ref().map_or(Ok(()), |kernel| kernel.follow(foreign))?;
+        Ok(link)
+    }
+
+    /// A process ended: another one may get its id.
+    pub fn forget_foreign(&self, foreign: ForeignHook) {
+        if let Some(kernel) = &self.foreign {
+            kernel.forget(foreign);
+        }
     }
 
     /// One link for each program: attaching and detaching cost about the same for one probe or twenty.
     fn attach_together(&mut self, path: &Path, probes: &[Probe]) -> Result<Vec<Link>> {
         let object = self.object_for(0)?;
-        ["call_session", "call_exit", "call_enter", "object_new", "object_end", "object_untie"]
+        const PROGRAMS: [&str; 7] = [
+            "call_session",
+            "new_session",
+            "call_exit",
+            "call_enter",
+            "object_new",
+            "object_end",
+            "object_untie",
+        ];
+        PROGRAMS
             .into_iter()
             .filter_map(|name| {
                 let mine: Vec<&Probe> = probes.iter().filter(|probe| probe.program == name).collect();

@@ -17,6 +17,10 @@
 #include "thread.h"
 #include "stream.h"
 #include "payload.h"
+#ifndef ECAPTURE_LEGACY
+#include "stack.h"
+#include "foreign.h"
+#endif
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -57,21 +61,23 @@ static __always_inline __u64 argument(struct pt_regs *regs, __u32 number)
 	return 0;
 }
 
-/* Answers 1 when the return of the call does not matter. */
-static __always_inline int enter(struct pt_regs *ctx)
+/* The thread that makes a call; 0 if its calls do not matter. */
+static __always_inline struct thread *caller(void)
 {
-	__u64 hook = hook_of(ctx);
-	struct thread *thread;
-	struct frame *frame;
+	struct thread *thread = thread_get();
 
-	thread = thread_get();
 	if (!thread) {
 		count(COUNT_NO_STATE, 0);
-		return 1;
+		return 0;
 	}
-	if (!in_scope(thread->id >> 32))
-		return 1;
-	frame = frame_push(thread, PT_REGS_SP(ctx));
+	return in_scope(thread->id >> 32) ? thread : 0;
+}
+
+static __always_inline void fill_frame(struct frame *frame, struct pt_regs *ctx,
+				       struct thread *thread)
+{
+	__u64 hook = hook_of(ctx);
+
 	frame->object = argument(ctx, HOOK_OBJECT(hook));
 	frame->buffer = argument(ctx, HOOK_BUFFER(hook));
 	frame->length = argument(ctx, HOOK_LENGTH(hook));
@@ -83,7 +89,6 @@ static __always_inline int enter(struct pt_regs *ctx)
 	/* A peer may have its answer out before this call returns; what is received is there at the return. */
 	if (HOOK_SENT(hook))
 		frame->time = bpf_ktime_get_ns();
-	return 0;
 }
 
 /* Bytes that the call moved; 0: none, or it failed. */
@@ -106,28 +111,12 @@ static __always_inline __u64 moved(struct pt_regs *ctx, const struct frame *call
 	return 0;
 }
 
-static __always_inline int leave(struct pt_regs *ctx)
+/* Hands over what a call moved. */
+static __always_inline void report(struct thread *thread, struct frame *call, __u64 bytes)
 {
-	struct thread *thread = thread_find();
 	struct data_event head = {};
 	struct stream *stream;
-	struct frame *call;
-	__u64 bytes, id;
-
-	if (!thread)
-		return 0;
-	call = frame_pop(thread, SP_AT_ENTRY(ctx));
-	if (!call)
-		return 0;
-	if (call->untied)
-		await_no_socket();
-	bytes = moved(ctx, call);
-	if (!bytes)
-		return 0;
-	if (call->reported)
-		return 0;
-	if (thread->depth)
-		mark_reported(thread, call);
+	__u64 id;
 
 	if (!HOOK_SENT(call->hook))
 		call->time = bpf_ktime_get_ns();
@@ -135,7 +124,7 @@ static __always_inline int leave(struct pt_regs *ctx)
 	stream = stream_get(id >> 32, call->object, call->time);
 	if (!stream) {
 		count(COUNT_NO_STATE, bytes);
-		return 0;
+		return;
 	}
 	if (!stream->tied)
 		stream_tie(stream, thread, call);
@@ -165,13 +154,44 @@ static __always_inline int leave(struct pt_regs *ctx)
 		thread->chunks.left = bytes;
 		emit_chunks(&thread->chunks);
 	}
+}
+
+static __always_inline void enter(struct pt_regs *ctx, struct thread *thread)
+{
+	fill_frame(frame_push(thread, PT_REGS_SP(ctx)), ctx, thread);
+}
+
+static __always_inline int leave(struct pt_regs *ctx)
+{
+	struct thread *thread = thread_find();
+	struct frame *call;
+	__u64 bytes;
+
+	if (!thread)
+		return 0;
+	call = frame_pop(thread, SP_AT_ENTRY(ctx));
+	if (!call)
+		return 0;
+	if (call->untied)
+		await_no_socket();
+	bytes = moved(ctx, call);
+	if (!bytes)
+		return 0;
+	if (call->reported)
+		return 0;
+	if (thread->depth)
+		mark_reported(thread, call);
+	report(thread, call, bytes);
 	return 0;
 }
 
 SEC("uprobe")
 int call_enter(struct pt_regs *ctx)
 {
-	enter(ctx);
+	struct thread *thread = caller();
+
+	if (thread)
+		enter(ctx, thread);
 	return 0;
 }
 
@@ -182,16 +202,98 @@ int call_exit(struct pt_regs *ctx)
 }
 
 #ifndef ECAPTURE_LEGACY
+static __always_inline void enter_foreign(struct pt_regs *ctx, struct thread *thread)
+{
+	struct foreign_key key = { .sp = PT_REGS_SP(ctx), .pid = thread->id >> 32 };
+	struct foreign_call *outer, call = {};
+
+	if (!foreign_is_followed(thread, hook_of(ctx))) {
+		count(COUNT_FOREIGN, 0);
+		return;
+	}
+	fill_frame(&call.frame, ctx, thread);
+	if (thread->foreign - key.sp < CALL_DEPTH) {
+		outer = foreign_at(thread, thread->foreign);
+		if (outer && same_bytes(&outer->frame, &call.frame))
+			call.outer = thread->foreign;
+	}
+	if (bpf_map_update_elem(&foreign_calls, &key, &call, BPF_ANY))
+		count(COUNT_NO_STATE, 0);
+	thread->foreign = key.sp;
+}
+
+/* Before an instruction that returns, in a process with calls on foreign stacks. */
+SEC("uprobe")
+int call_return(struct pt_regs *ctx)
+{
+	struct thread *thread = thread_get();
+	struct foreign_call *call, *outer;
+	struct foreign_key key = {};
+	__u64 bytes;
+
+	if (!thread)
+		return 0;
+	key.sp = PT_REGS_SP(ctx);
+	key.pid = thread->id >> 32;
+	call = bpf_map_lookup_elem(&foreign_calls, &key);
+	if (!call)
+		return 0; /* it began on the thread's own stack, or before this probe was here */
+	if (call->frame.untied)
+		await_no_socket();
+	bytes = moved(ctx, &call->frame);
+	if (bytes) {
+		outer = foreign_at(thread, call->outer);
+		if (outer)
+			outer->frame.reported = 1;
+		if (!call->frame.reported)
+			report(thread, &call->frame, bytes);
+	}
+	if (thread->foreign == key.sp)
+		thread->foreign = call->outer;
+	bpf_map_delete_elem(&foreign_calls, &key);
+	return 0;
+}
+
 /*
  * Linux >= 6.13: one probe for both ends, cheaper than two. Which end it is
  * shows in the instruction pointer; the kfunc that tells has changed over time.
+ * At the entry the answer 1 means: no return probe for this call.
  */
 SEC("uprobe.session")
 int call_session(struct pt_regs *ctx)
 {
-	if (PT_REGS_IP(ctx) == bpf_get_func_ip(ctx))
-		return enter(ctx);
-	return leave(ctx);
+	struct thread *thread;
+
+	if (PT_REGS_IP(ctx) != bpf_get_func_ip(ctx))
+		return leave(ctx);
+	thread = caller();
+	if (!thread)
+		return 1;
+	if (!may_probe_return(thread, ctx)) {
+		enter_foreign(ctx, thread);
+		return 1;
+	}
+	enter(ctx, thread);
+	return 0;
+}
+
+/* object_new, and before it a look at the stack. */
+SEC("uprobe.session")
+int new_session(struct pt_regs *ctx)
+{
+	struct thread *thread;
+
+	if (PT_REGS_IP(ctx) != bpf_get_func_ip(ctx)) {
+		stream_end(PT_REGS_RC(ctx));
+		return 0;
+	}
+	thread = caller();
+	if (!thread)
+		return 1;
+	if (may_probe_return(thread, ctx))
+		return 0;
+	foreign_is_followed(thread, hook_of(ctx));
+	return 1;
 }
 #endif
 

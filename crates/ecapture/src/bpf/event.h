@@ -69,6 +69,12 @@ struct close_event {
 	__u64 sent;
 };
 
+/* A function was called on a stack that is not its thread's own: once for each process. Has a ring of its own. */
+struct foreign_hook {
+	__u32 pid;
+	__u32 hook; /* HOOK_NUMBER */
+};
+
 /*
  * The attach cookie describes a hook of the shape "plaintext call":
  * which arguments (1-based, 0 = none) hold what, and how the result is read.
@@ -79,6 +85,7 @@ struct close_event {
 #define HOOK_RESULT(c) ((c) >> 12 & 0xf)
 #define HOOK_SENT(c) ((c) >> 16 & 1)
 #define HOOK_LENGTH(c) ((c) >> 20 & 0xf)
+#define HOOK_NUMBER(c) ((c) >> 32) /* which hook of the run: by it user space finds file and function */
 
 enum hook_result {
 	RESULT_COUNT = 0, /* int: bytes when positive */
@@ -107,6 +114,7 @@ enum counter {
 	COUNT_UNREADABLE = 4, /* chunks whose memory could not be read */
 	COUNT_TOO_LONG = 6, /* calls longer than a kernel without bpf_loop can copy */
 	COUNT_NO_STATE = 8, /* calls missed because no state could be kept */
+	COUNT_FOREIGN = 12, /* calls on foreign stacks whose end can not be seen, or not yet */
 	COUNT_MAX = 16,
 };
 

@@ -241,6 +241,8 @@ pub enum Counter {
     TooLong = 6,
     /// Calls missed because no state could be kept.
     NoState = 8,
+    /// Calls on foreign stacks whose end was not seen.
+    Foreign = 12,
 }
 
 /// What a counter counted.

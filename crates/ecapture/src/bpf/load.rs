@@ -7,6 +7,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject,
 
 use super::event::{Counters, Settings};
 use super::features::Features;
+use super::foreign::Foreign;
 
 /// The objects that build.rs made.
 pub(super) mod objects {
@@ -49,11 +50,14 @@ pub struct Programs {
     scope: Scope,
     ring_bytes: u32,
     socket_programs: &'static [&'static str],
-    main: Object,
+    pub(super) main: Object,
     /// Kernels without attach cookies: one object for each kind of hook.
     pub(super) by_hook: Vec<(u64, Object)>,
     /// Held for as long as sockets are watched.
     _sockets: Vec<libbpf_rs::Link>,
+    pub(super) foreign: Option<Foreign>,
+    /// Hooks that were attached so far.
+    pub(super) hooks: u32,
 }
 
 impl Programs {
@@ -72,6 +76,7 @@ impl Programs {
                 .and_then(|object| attach_sockets(&object, socket_programs).map(|links| (object, links)));
             match loaded {
                 Ok((main, sockets)) => {
+                    let foreign = features.uprobe_session.then(|| Foreign::new(&main)).transpose()?;
                     return Ok(Self {
                         features,
                         scope,
@@ -80,6 +85,8 @@ impl Programs {
                         main,
                         by_hook: Vec::new(),
                         _sockets: sockets,
+                        foreign,
+                        hooks: 0,
                     });
                 }
                 Err(error) => {
@@ -127,7 +134,7 @@ impl Programs {
     }
 }
 
-fn map_handle(object: &Object, name: &str) -> Result<MapHandle> {
+pub(super) fn map_handle(object: &Object, name: &str) -> Result<MapHandle> {
     let map = object.maps().find(|map| map.name() == name).with_context(|| format!("no map {name}"))?;
     Ok(MapHandle::try_from(&map)?)
 }
@@ -162,12 +169,12 @@ fn load_object(
     for mut program in object.progs_mut() {
         let name = program.name().to_string_lossy().into_owned();
         program.set_autoload(match name.as_str() {
-            "call_session" => features.uprobe_session,
+            "call_session" | "new_session" | "call_return" => features.uprobe_session,
             "call_enter" | "call_exit" => !features.uprobe_session,
             socket if socket.starts_with("socket_") => socket_programs.contains(&socket),
             _ => true,
         });
-        let is_uprobe = name.starts_with("object_") || name == "call_enter" || name == "call_exit";
+        let is_uprobe = name.starts_with("object_") || name.starts_with("call_") && name != "call_session";
         if features.uprobe_multi && is_uprobe {
             program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
         }

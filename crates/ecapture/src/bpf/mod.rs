@@ -3,6 +3,7 @@
 mod attach;
 mod event;
 mod features;
+mod foreign;
 mod load;
 mod ready;
 mod ring;
@@ -10,6 +11,8 @@ mod ring;
 pub use attach::{Attachment, Hook, Moved, Moves, Place};
 pub use event::{Body, Counter, Counters, Event, Peer, StreamInfo};
 pub use features::Features;
+pub use foreign::ForeignHook;
+pub use libbpf_rs::Link;
 pub use load::{Cgroup, Programs, Scope};
 pub use ready::KeepReady;
 pub use ring::{Block, Ring, events};

@@ -31,7 +31,8 @@ fn hook(fact: &inspect::Hook) -> Option<Hook> {
         Purpose::SetFd | Purpose::SetBio => Place::Untie,
         Purpose::Secret(_) | Purpose::Handshake => return None,
     };
-    Some(Hook { place, offset: fact.site.file_offset })
+    let returns = fact.returns.clone();
+    Some(Hook { function: fact.function, place, offset: fact.site.file_offset, returns })
 }
 
 fn moves(call: &Call, sent: bool) -> Moves {

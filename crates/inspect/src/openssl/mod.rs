@@ -18,7 +18,7 @@ use crate::error::ElfError;
 use crate::hook::{Evidence, Hook, Purpose};
 use crate::place::ObjectKeys;
 use crate::symbols::Symbols;
-use crate::{site, version};
+use crate::{returns, site, version};
 use internal::{Family, Shared};
 use known::{Direction, PUBLIC, Public};
 use stripped::{Source, Stripped};
@@ -105,8 +105,7 @@ fn resolve_strings(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
     let mut add = |function, purpose: Purpose, extent: Range<u64>, decoder: &mut Decoder| {
         let code = (extent.start, extent.end - extent.start);
         let evidence = Evidence::Strings { source: source.path.clone() };
-        let site = site::choose(binary, decoder, code, &purpose.arguments());
-        hooks.extend(site.map(|site| Hook { function, purpose, site, evidence }));
+        hooks.extend(hook(binary, decoder, (function, code), purpose, evidence));
     };
     let mut both = true;
     for direction in directions {
@@ -168,6 +167,20 @@ fn flavour(texts: &[String], symbols: &Symbols) -> Flavour {
     }
 }
 
+/// `function`: name, and address and size of the code. `None` if there is no code.
+fn hook(
+    binary: &Binary<'_>,
+    decoder: &mut Decoder,
+    (function, code): (&'static str, (u64, u64)),
+    purpose: Purpose,
+    evidence: Evidence,
+) -> Option<Hook> {
+    let site = site::choose(binary, decoder, code, &purpose.arguments())?;
+    let has_result = known::moves_plaintext(&purpose) || purpose == Purpose::New;
+    let returns = if has_result { returns::find(binary, decoder, code) } else { Vec::new() };
+    Some(Hook { function, purpose, site, returns, evidence })
+}
+
 struct Finder<'b, 'f> {
     binary: &'b Binary<'f>,
     symbols: &'b Symbols,
@@ -217,18 +230,15 @@ impl Finder<'_, '_> {
 
     fn internal(&mut self, direction: Direction, shared: Shared) -> Option<Hook> {
         let purpose = direction.internal_purpose(shared.out);
-        let function = (shared.address, shared.size);
-        let site = site::choose(self.binary, &mut self.decoder, function, &purpose.arguments())?;
+        let function = (direction.internal(), (shared.address, shared.size));
         let evidence = Evidence::SharedCallee { callers: shared.callers, named: shared.named };
-        Some(Hook { function: direction.internal(), purpose, site, evidence })
+        hook(self.binary, &mut self.decoder, function, purpose, evidence)
     }
 
     fn public(&mut self, public: &Public) -> Option<Hook> {
         let symbol = *self.symbols.get(public.name)?;
-        let function = (symbol.address, symbol.size);
-        let site = site::choose(self.binary, &mut self.decoder, function, &public.purpose.arguments())?;
-        let evidence = Evidence::Symbol(symbol.table);
-        Some(Hook { function: public.name, purpose: public.purpose, site, evidence })
+        let function = (public.name, (symbol.address, symbol.size));
+        hook(self.binary, &mut self.decoder, function, public.purpose, Evidence::Symbol(symbol.table))
     }
 
     /// Linkers may fold functions of equal code into one; a hook there would see the calls of both.

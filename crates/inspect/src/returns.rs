@@ -1,0 +1,108 @@
+//! The instructions by which a function returns.
+
+use std::collections::BTreeSet;
+
+use crate::binary::Binary;
+use crate::code::{Code, Decoder, Flow, Target};
+use crate::site::function_code;
+use crate::unwind::Unwind;
+
+/// Most instructions by which a function may return: each becomes a probe.
+const MOST: usize = 64;
+
+/// File offsets of all instructions by which the function returns, in order. Empty if they are not known for sure: its
+/// size is unknown, it jumps to other functions or to computed addresses, or it ends in something unclear.
+/// `size`: 0 if no symbol tells.
+pub(crate) fn find(binary: &Binary<'_>, decoder: &mut Decoder, (address, size): (u64, u64)) -> Vec<u64> {
+    try_find(binary, decoder, address, size).unwrap_or_default()
+}
+
+fn try_find(binary: &Binary<'_>, decoder: &mut Decoder, address: u64, size: u64) -> Option<Vec<u64>> {
+    let end = match size {
+        0 => Unwind::read(binary)?.around(address).filter(|extent| extent.start == address)?.end,
+        _ => address.checked_add(size)?,
+    };
+    let code = function_code(binary, address, end - address);
+    let returns = addresses(&code, decoder).filter(|all| all.len() <= MOST)?;
+    returns.into_iter().map(|address| binary.file_offset(address)).collect()
+}
+
+/// Follows all paths from the start of `code`, a whole function.
+fn addresses(code: &Code, decoder: &mut Decoder) -> Option<BTreeSet<u64>> {
+    let (mut seen, mut returns, mut pending) = (BTreeSet::new(), BTreeSet::new(), vec![code.start]);
+    while let Some(address) = pending.pop() {
+        if !seen.insert(address) {
+            continue;
+        }
+        let insn = code.decode(decoder, address)?;
+        let next = address.checked_add(u64::from(insn.len))?;
+        match insn.flow {
+            Flow::Next => pending.push(next),
+            Flow::Branch(to) => pending.extend([to, next]),
+            Flow::Jump(Target::Address(to)) => pending.push(to),
+            Flow::Jump(_) => return None,
+            // A call at the very end does not come back.
+            Flow::Call(_) => pending.extend(code.contains(next).then_some(next)),
+            Flow::Return => {
+                returns.insert(address);
+            }
+            Flow::Stop => {}
+        }
+    }
+    Some(returns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binary::Machine;
+
+    fn returns(machine: Machine, bytes: &[u8]) -> Option<Vec<u64>> {
+        let code = Code::from_bytes(machine, 0x1000, bytes);
+        addresses(&code, &mut Decoder::default()).map(|all| all.into_iter().collect())
+    }
+
+    fn x86(bytes: &[u8]) -> Option<Vec<u64>> {
+        returns(Machine::X86_64, bytes)
+    }
+
+    #[test]
+    fn every_path_is_followed() {
+        // test %edi,%edi; je +1; ret; xor %eax,%eax; repz ret
+        assert_eq!(x86(b"\x85\xff\x74\x01\xc3\x31\xc0\xf3\xc3"), Some(vec![0x1004, 0x1007]));
+        // push %rbx; jmp over data; pop %rbx; ret
+        assert_eq!(x86(b"\x53\xeb\x02\xc3\xc3\x5b\xc3"), Some(vec![0x1006]));
+    }
+
+    #[test]
+    fn what_does_not_come_back_is_no_return() {
+        // test %edi,%edi; je +1; ret; ud2
+        assert_eq!(x86(b"\x85\xff\x74\x01\xc3\x0f\x0b"), Some(vec![0x1004]));
+        // the same with a call at the end
+        assert_eq!(x86(b"\x85\xff\x74\x01\xc3\xe8\0\x10\0\0"), Some(vec![0x1004]));
+    }
+
+    #[test]
+    fn jumps_elsewhere_and_unclear_ends_are_refused() {
+        let cases: [&[u8]; 5] = [
+            b"\x85\xff\x74\x01\xc3\xe9\0\x10\0\0", // jmp out
+            b"\x85\xff\x0f\x84\0\x10\0\0\xc3",      // je out
+            b"\x85\xff\x74\x01\xc3\xff\xe0",        // jmp *%rax
+            b"\x85\xff\x74\x01\xc3\x90",            // falls off the end
+            b"\x85\xff\x74\x01\xc3\x06",            // no instruction
+        ];
+        for code in cases {
+            assert_eq!(x86(code), None, "{code:x?}");
+        }
+    }
+
+    #[test]
+    fn arm64() {
+        // cbz w0,+8; ret; retaa
+        let words: [u32; 3] = [0x3400_0040, 0xd65f_03c0, 0xd65f_0bff];
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        assert_eq!(returns(Machine::Aarch64, &bytes), Some(vec![0x1004, 0x1008]));
+        // br x1
+        assert_eq!(returns(Machine::Aarch64, &0xd61f_0020u32.to_le_bytes()), None);
+    }
+}
