@@ -28,4 +28,5 @@ pub use error::ElfError;
 pub use hook::{Arg, Call, Confidence, Cost, Evidence, Hook, Purpose, ResultKind, Site};
 pub use place::{Base, Label, MOST_LOADS, MasterSecret, ObjectKeys, Path, Place, Secret};
 pub use read::ReadAt;
+pub use returns::behind_call;
 pub use symbols::{Symbol, SymbolTable, Symbols};

@@ -1,9 +1,9 @@
-//! The instructions by which a function returns.
+//! Where the end of a call can be seen: the instructions by which a function returns, and those to which it returns.
 
 use std::collections::BTreeSet;
 
-use crate::binary::Binary;
-use crate::code::{Code, Decoder, Flow, Target};
+use crate::binary::{Binary, Machine};
+use crate::code::{Code, Decoder, Flow, Insn, Target, reached};
 use crate::site::function_code;
 use crate::unwind::Unwind;
 
@@ -25,6 +25,22 @@ fn try_find(binary: &Binary<'_>, decoder: &mut Decoder, address: u64, size: u64)
     let code = function_code(binary, address, end - address);
     let returns = addresses(&code, decoder).filter(|all| all.len() <= MOST)?;
     returns.into_iter().map(|address| binary.file_offset(address)).collect()
+}
+
+/// File offset of the instruction at `address` if it is behind a direct call of the function that starts at `function`.
+pub fn behind_call(binary: &Binary<'_>, function: u64, address: u64) -> Option<u64> {
+    let length = match binary.machine() {
+        Machine::X86_64 => 5, // call rel32
+        Machine::Aarch64 => 4,
+    };
+    let code = Code::read(binary, address.checked_sub(length)?, length);
+    match code.decode(&mut Decoder::default(), code.start)? {
+        Insn { len, flow: Flow::Call(target), .. } if u64::from(len) == length => {
+            (reached(binary, target)? == function).then_some(())?;
+            binary.file_offset(address)
+        }
+        _ => None,
+    }
 }
 
 /// Follows all paths from the start of `code`, a whole function.
@@ -55,7 +71,6 @@ fn addresses(code: &Code, decoder: &mut Decoder) -> Option<BTreeSet<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::binary::Machine;
 
     fn returns(machine: Machine, bytes: &[u8]) -> Option<Vec<u64>> {
         let code = Code::from_bytes(machine, 0x1000, bytes);

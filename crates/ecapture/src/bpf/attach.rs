@@ -2,11 +2,12 @@
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::slice;
 
 use anyhow::{Context, Result};
 use libbpf_rs::{Link, Object, ProgramMut, UprobeMultiOpts, UprobeOpts};
 
-use super::foreign::{Foreign, ForeignHook};
+use super::foreign::{Foreign, ForeignSite};
 use super::load::Programs;
 
 /// How a hooked call moves plaintext: argument numbers are 1-based.
@@ -57,9 +58,35 @@ pub struct Hook {
     pub place: Place,
     /// Offset of the probed instruction in the file, bytes.
     pub offset: u64,
+    /// Virtual address of its first byte.
+    pub address: u64,
+    /// Virtual address of the probed instruction.
+    pub site: u64,
     /// Offsets of all instructions by which it returns; empty if they are not known for sure.
     pub returns: Vec<u64>,
 }
+
+/// Where the end of a call can be seen without a return probe: offsets of instructions in the file.
+#[derive(Debug)]
+pub enum Returns {
+    /// All by which the function returns.
+    By(Vec<u64>),
+    /// One to which it returns.
+    To(u64),
+}
+
+impl Returns {
+    /// The first offset.
+    pub fn first(&self) -> u64 {
+        match self {
+            Self::By(offsets) => offsets.first().copied().unwrap_or_default(),
+            Self::To(offset) => *offset,
+        }
+    }
+}
+
+/// How much a return moves the stack pointer, bytes.
+const RETURN_POPS: u64 = if cfg!(target_arch = "x86_64") { 8 } else { 0 };
 
 /// Probes of one file; dropping it removes them.
 #[derive(Debug)]
@@ -152,33 +179,43 @@ impl Programs {
         self.foreign.as_ref().map(Foreign::fd)
     }
 
-    /// Functions that were first called so since the last time.
-    pub fn foreign_hooks(&self) -> Result<Vec<ForeignHook>> {
+    /// From where they came that were first seen since the last time.
+    pub fn foreign_sites(&self) -> Result<Vec<ForeignSite>> {
         self.foreign.as_ref().map_or(Ok(Vec::new()), Foreign::news)
     }
 
-    /// Probes the returns of a function in one process, as long as the answer lives.
+    /// Probes in one process the instructions by which a function returns, or to which it returns.
     ///
     /// # Errors
     /// The kernel refused.
-    pub fn attach_returns(&mut self, path: &Path, hook: &Hook, foreign: ForeignHook) -> Result<Link> {
-        let name = if hook.place == Place::New { "object_new" } else { "call_return" };
+    pub fn attach_returns(&self, path: &Path, place: Place, returns: &Returns, pid: u32) -> Result<Link> {
+        let name = if place == Place::New { "object_new" } else { "call_return" };
+        let (offsets, popped) = match returns {
+            Returns::By(offsets) => (offsets.as_slice(), 0),
+            Returns::To(offset) => (slice::from_ref(offset), RETURN_POPS),
+        };
         let options = UprobeMultiOpts {
-            offsets: hook.returns.iter().map(|offset| *offset as usize).collect(),
-            cookies: Vec::new(),
+            offsets: offsets.iter().map(|offset| *offset as usize).collect(),
+            cookies: vec![popped; offsets.len()],
             ..Default::default()
         };
-        let link = program(&self.main, name)?
-            .attach_uprobe_multi_with_opts(foreign.pid as i32, path, "", options)
-            .context("attach uprobes")?;
-        self.foreign.as_ref().map_or(Ok(()), |kernel| kernel.follow(foreign))?;
-        Ok(link)
+        program(&self.main, name)?
+            .attach_uprobe_multi_with_opts(pid as i32, path, "", options)
+            .context("attach uprobes")
+    }
+
+    /// Calls from there are followed from now on.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn follow_foreign(&self, site: ForeignSite) -> Result<()> {
+        self.foreign.as_ref().map_or(Ok(()), |foreign| foreign.follow(site))
     }
 
     /// A process ended: another one may get its id.
-    pub fn forget_foreign(&self, foreign: ForeignHook) {
-        if let Some(kernel) = &self.foreign {
-            kernel.forget(foreign);
+    pub fn forget_foreign(&self, pid: u32) {
+        if let Some(foreign) = &self.foreign {
+            foreign.forget(pid);
         }
     }
 

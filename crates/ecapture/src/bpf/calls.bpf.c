@@ -207,7 +207,7 @@ static __always_inline void enter_foreign(struct pt_regs *ctx, struct thread *th
 	struct foreign_key key = { .sp = PT_REGS_SP(ctx), .pid = thread->id >> 32 };
 	struct foreign_call *outer, call = {};
 
-	if (!foreign_is_followed(thread, hook_of(ctx))) {
+	if (!foreign_is_followed(ctx, thread)) {
 		count(COUNT_FOREIGN, 0);
 		return;
 	}
@@ -222,7 +222,11 @@ static __always_inline void enter_foreign(struct pt_regs *ctx, struct thread *th
 	thread->foreign = key.sp;
 }
 
-/* Before an instruction that returns, in a process with calls on foreign stacks. */
+/*
+ * At an instruction that returns, or to which was returned, in a process with
+ * calls on foreign stacks. The cookie has the bytes that the stack pointer is
+ * above that of the entry.
+ */
 SEC("uprobe")
 int call_return(struct pt_regs *ctx)
 {
@@ -233,7 +237,7 @@ int call_return(struct pt_regs *ctx)
 
 	if (!thread)
 		return 0;
-	key.sp = PT_REGS_SP(ctx);
+	key.sp = PT_REGS_SP(ctx) - bpf_get_attach_cookie(ctx);
 	key.pid = thread->id >> 32;
 	call = bpf_map_lookup_elem(&foreign_calls, &key);
 	if (!call)
@@ -292,7 +296,7 @@ int new_session(struct pt_regs *ctx)
 		return 1;
 	if (may_probe_return(thread, ctx))
 		return 0;
-	foreign_is_followed(thread, hook_of(ctx));
+	foreign_is_followed(ctx, thread);
 	return 1;
 }
 #endif

@@ -69,10 +69,11 @@ struct close_event {
 	__u64 sent;
 };
 
-/* A function was called on a stack that is not its thread's own: once for each process. Has a ring of its own. */
-struct foreign_hook {
+/* From where a process calls a function on a stack that is not a thread's own. On a ring of its own, once. */
+struct foreign_site {
 	__u32 pid;
 	__u32 hook; /* HOOK_NUMBER */
+	__s64 caller; /* the return address, counted from the probed instruction */
 };
 
 /*

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: (MIT OR GPL-2.0) */
 /*
  * Calls on foreign stacks: user space is told which function is called so, and
- * probes the instructions at which it returns, for that process. There the
- * stack pointer is the one that the call began with, by which it is found.
+ * from where, and probes the instructions by which it returns, or those to which
+ * it returns, for that process. There a call is found by its stack pointer.
  */
 #ifndef ECAPTURE_FOREIGN_H
 #define ECAPTURE_FOREIGN_H
 
-/* Hooks that were called on foreign stacks: whether their returns are probed. User space sets it. */
+/* From where calls came, and whether their returns are probed. User space sets it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
-	__type(key, struct foreign_hook);
+	__type(key, struct foreign_site);
 	__type(value, __u8);
-} foreign_hooks SEC(".maps");
+} foreign_sites SEC(".maps");
 
 /* Tells user space of them. */
 struct {
@@ -46,17 +46,33 @@ static __always_inline struct foreign_call *foreign_at(struct thread *thread, __
 	return bpf_map_lookup_elem(&foreign_calls, &key);
 }
 
-/* Whether the end of such a call will be seen. */
-static __always_inline bool foreign_is_followed(struct thread *thread, __u64 hook)
+static __always_inline __u64 return_address(struct pt_regs *ctx)
 {
-	struct foreign_hook key = { .pid = thread->id >> 32, .hook = HOOK_NUMBER(hook) };
-	__u8 *is_followed = bpf_map_lookup_elem(&foreign_hooks, &key);
+	__u64 address = 0;
+
+#if defined(__TARGET_ARCH_x86)
+	bpf_probe_read_user(&address, sizeof(address), (void *)PT_REGS_SP(ctx));
+#else
+	address = PT_REGS_RET(ctx);
+#endif
+	return address;
+}
+
+/* Whether the end of such a call will be seen. */
+static __always_inline bool foreign_is_followed(struct pt_regs *ctx, struct thread *thread)
+{
+	struct foreign_site key = {
+		.pid = thread->id >> 32,
+		.hook = HOOK_NUMBER(bpf_get_attach_cookie(ctx)),
+		.caller = return_address(ctx) - PT_REGS_IP(ctx),
+	};
+	__u8 *is_followed = bpf_map_lookup_elem(&foreign_sites, &key);
 	__u8 no = 0;
 
 	if (is_followed)
 		return *is_followed;
 	if (!bpf_ringbuf_output(&foreign_news, &key, sizeof(key), 0))
-		bpf_map_update_elem(&foreign_hooks, &key, &no, BPF_NOEXIST);
+		bpf_map_update_elem(&foreign_sites, &key, &no, BPF_NOEXIST);
 	return false;
 }
 

@@ -8,10 +8,10 @@ mod load;
 mod ready;
 mod ring;
 
-pub use attach::{Attachment, Hook, Moved, Moves, Place};
+pub use attach::{Attachment, Hook, Moved, Moves, Place, Returns};
 pub use event::{Body, Counter, Counters, Event, Peer, StreamInfo};
 pub use features::Features;
-pub use foreign::ForeignHook;
+pub use foreign::ForeignSite;
 pub use libbpf_rs::Link;
 pub use load::{Cgroup, Programs, Scope};
 pub use ready::KeepReady;

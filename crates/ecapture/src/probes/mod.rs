@@ -6,7 +6,7 @@ use std::fs::File;
 
 use inspect::{Binary, Machine};
 
-use crate::bpf::Hook;
+use crate::bpf::{Hook, Returns};
 
 /// What a file is to us.
 pub enum Verdict {
@@ -43,4 +43,14 @@ pub fn examine(file: &File) -> Verdict {
         return Verdict::Unusable(error.to_string());
     }
     openssl::hooks(&binary)
+}
+
+/// Where the end of a call can be seen without a return probe. `caller`: its return address, counted from the probed
+/// instruction; it must be behind a call of the function in the same file. `None` if nothing is known for sure.
+pub fn returns(file: &File, hook: &Hook, caller: i64) -> Option<Returns> {
+    if !hook.returns.is_empty() {
+        return Some(Returns::By(hook.returns.clone()));
+    }
+    let to = hook.site.checked_add_signed(caller)?;
+    inspect::behind_call(&Binary::open(file).ok()?, hook.address, to).map(Returns::To)
 }

@@ -31,8 +31,15 @@ fn hook(fact: &inspect::Hook) -> Option<Hook> {
         Purpose::SetFd | Purpose::SetBio => Place::Untie,
         Purpose::Secret(_) | Purpose::Handshake => return None,
     };
-    let returns = fact.returns.clone();
-    Some(Hook { function: fact.function, place, offset: fact.site.file_offset, returns })
+    let site = &fact.site;
+    Some(Hook {
+        function: fact.function,
+        place,
+        offset: site.file_offset,
+        address: site.address,
+        site: site.address + u64::from(site.skip),
+        returns: fact.returns.clone(),
+    })
 }
 
 fn moves(call: &Call, sent: bool) -> Moves {

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::likely::Roots;
 use super::procfs::{self, FileId, Mapping};
-use crate::bpf::{Attachment, ForeignHook, Link, Programs};
+use crate::bpf::{Attachment, Link, Programs};
 use crate::escape;
 use crate::probes::{self, Found, Verdict};
 
@@ -42,8 +42,8 @@ pub struct Discovery {
 pub(super) struct Attached {
     pub(super) file: File,
     pub(super) probes: Attachment,
-    /// Probes for calls on foreign stacks.
-    pub(super) returns: FxHashMap<ForeignHook, Link>,
+    /// Probes for calls on foreign stacks, by process and offset of the first.
+    pub(super) returns: FxHashMap<(u32, u64), Link>,
     /// Tells when it is written to.
     watch: i32,
 }

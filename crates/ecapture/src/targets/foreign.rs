@@ -1,12 +1,15 @@
 //! Follows calls on foreign stacks, in the processes that make them.
 
+use std::collections::hash_map::Entry;
+use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use anyhow::Result;
 
 use super::discovery::{Attached, Discovery};
-use crate::bpf::{ForeignHook, Place};
+use crate::bpf::ForeignSite;
+use crate::probes;
 
 impl Discovery {
     /// Becomes readable when a process makes such calls; `None` where the kernel can not tell.
@@ -14,19 +17,16 @@ impl Discovery {
         self.programs.foreign_calls()
     }
 
-    /// Probes the returns of functions that were called so since the last time.
+    /// Follows the calls that were first made since the last time.
     ///
     /// # Errors
     /// The kernel does not tell which.
     pub fn follow_foreign(&mut self) -> Result<()> {
-        for foreign in self.programs.foreign_hooks()? {
-            if let Err(reason) = self.follow(foreign)
-                && !std::mem::replace(&mut self.warned_of_foreign, true)
+        for site in self.programs.foreign_sites()? {
+            if let Err(reason) = self.follow(site)
+                && !mem::replace(&mut self.warned_of_foreign, true)
             {
-                tracing::warn!(
-                    "process {} calls {reason}; such calls are counted, and not captured",
-                    foreign.pid
-                );
+                tracing::warn!("process {} {reason}; such calls are counted, not captured", site.pid);
             }
         }
         Ok(())
@@ -34,37 +34,35 @@ impl Discovery {
 
     /// A process ended.
     pub fn forget(&mut self, pid: u32) {
+        let mut had = false;
         for attached in self.attached.values_mut() {
-            attached.returns.retain(|foreign, _| {
-                if foreign.pid == pid {
-                    self.programs.forget_foreign(*foreign);
-                }
-                foreign.pid != pid
-            });
+            let before = attached.returns.len();
+            attached.returns.retain(|(owner, _), _| *owner != pid);
+            had |= attached.returns.len() != before;
+        }
+        if had {
+            self.programs.forget_foreign(pid);
         }
     }
 
-    /// Answers the function's name and why it can not be followed, in words.
-    fn follow(&mut self, foreign: ForeignHook) -> Result<(), String> {
+    /// Answers what the process does that can not be followed, and why.
+    fn follow(&mut self, site: ForeignSite) -> Result<(), String> {
         let found = self.attached.values_mut().find_map(|attached| {
-            let hook = attached.probes.hook(foreign.hook)?.clone();
+            let hook = attached.probes.hook(site.hook)?.clone();
             Some((attached, hook))
         });
-        let Some((Attached { file, returns, .. }, hook)) = found else { return Ok(()) }; // the file has changed
-        if returns.contains_key(&foreign) || hook.returns.is_empty() && hook.place == Place::New {
-            return Ok(());
+        let Some((Attached { file, returns: links, .. }, hook)) = found else { return Ok(()) }; // the file has changed
+        let calls = format!("calls {} on a stack that is not its thread's own", hook.function);
+        let Some(returns) = probes::returns(file, &hook, site.caller) else {
+            return Err(format!("{calls}, and it is not clear where it returns"));
+        };
+        let refused = |error| format!("{calls}: {error:#}");
+        if let Entry::Vacant(free) = links.entry((site.pid, returns.first())) {
+            let exact = format!("/proc/self/fd/{}", file.as_raw_fd());
+            let link = self.programs.attach_returns(Path::new(&exact), hook.place, &returns, site.pid);
+            free.insert(link.map_err(refused)?);
+            tracing::info!("process {} {calls}: each call takes 20 µs longer", site.pid);
         }
-        let called = format!("{} on a stack that is not its thread's own", hook.function);
-        if hook.returns.is_empty() {
-            return Err(format!("{called}, and it is not clear where it returns"));
-        }
-        let exact = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let link = self
-            .programs
-            .attach_returns(Path::new(&exact), &hook, foreign)
-            .map_err(|error| format!("{called}: {error:#}"))?;
-        returns.insert(foreign, link);
-        tracing::info!("process {} calls {called}: each call takes 20 µs longer", foreign.pid);
-        Ok(())
+        self.programs.follow_foreign(site).map_err(refused)
     }
 }
