@@ -21,5 +21,6 @@ mod old_kernels;
 mod privileges;
 mod programs;
 mod speed;
+mod stacks;
 mod start_stop;
 mod text_output;
