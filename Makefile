@@ -59,9 +59,10 @@ test: test-deps ## all checks and tests, and a run on Linux 5.10 and 6.1
 	@$(STEP) "static binary" $(MAKE) all
 	@$(MAKE) vm
 
-test-all: test ## make test, and longer: more property cases, newer kernels, advisories
+test-all: test ## make test, and longer: more property cases, newer kernels, kernel TLS, advisories
 	@PROPTEST_CASES=10000 $(STEP) "property tests, 10,000 cases" cargo test --workspace --locked --release --quiet $(ROOTLESS)
 	@$(STEP) "Linux 6.12 and 7.x" testing/vm/smoke 6.12 7.x
+	@$(STEP) "SSL_sendfile with kernel TLS" testing/vm/sendfile/run
 	@$(STEP) "live tests, ignored ones too" $(LIVE) --include-ignored
 	@$(MAKE) advisories
 

@@ -101,10 +101,10 @@ mod tests {
     fn jumps_elsewhere_and_unclear_ends_are_refused() {
         let cases: [&[u8]; 5] = [
             b"\x85\xff\x74\x01\xc3\xe9\0\x10\0\0", // jmp out
-            b"\x85\xff\x0f\x84\0\x10\0\0\xc3",      // je out
-            b"\x85\xff\x74\x01\xc3\xff\xe0",        // jmp *%rax
-            b"\x85\xff\x74\x01\xc3\x90",            // falls off the end
-            b"\x85\xff\x74\x01\xc3\x06",            // no instruction
+            b"\x85\xff\x0f\x84\0\x10\0\0\xc3",     // je out
+            b"\x85\xff\x74\x01\xc3\xff\xe0",       // jmp *%rax
+            b"\x85\xff\x74\x01\xc3\x90",           // falls off the end
+            b"\x85\xff\x74\x01\xc3\x06",           // no instruction
         ];
         for code in cases {
             assert_eq!(x86(code), None, "{code:x?}");

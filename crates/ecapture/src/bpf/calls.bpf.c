@@ -204,7 +204,7 @@ int call_exit(struct pt_regs *ctx)
 #ifndef ECAPTURE_LEGACY
 static __always_inline void enter_foreign(struct pt_regs *ctx, struct thread *thread)
 {
-	struct foreign_key key = { .sp = PT_REGS_SP(ctx), .pid = thread->id >> 32 };
+	struct foreign_key key = foreign_key(ctx, thread, 0);
 	struct foreign_call *outer, call = {};
 
 	if (!foreign_is_followed(ctx, thread)) {
@@ -212,14 +212,12 @@ static __always_inline void enter_foreign(struct pt_regs *ctx, struct thread *th
 		return;
 	}
 	fill_frame(&call.frame, ctx, thread);
-	if (thread->foreign - key.sp < CALL_DEPTH) {
-		outer = foreign_at(thread, thread->foreign);
-		if (outer && same_bytes(&outer->frame, &call.frame))
-			call.outer = thread->foreign;
-	}
+	outer = foreign_around(thread, key.sp);
+	if (outer && same_bytes(&outer->frame, &call.frame))
+		call.outer = thread->foreign;
 	if (bpf_map_update_elem(&foreign_calls, &key, &call, BPF_ANY))
 		count(COUNT_NO_STATE, 0);
-	thread->foreign = key.sp;
+	thread->foreign = key;
 }
 
 /*
@@ -232,13 +230,12 @@ int call_return(struct pt_regs *ctx)
 {
 	struct thread *thread = thread_get();
 	struct foreign_call *call, *outer;
-	struct foreign_key key = {};
+	struct foreign_key key;
 	__u64 bytes;
 
 	if (!thread)
 		return 0;
-	key.sp = PT_REGS_SP(ctx) - bpf_get_attach_cookie(ctx);
-	key.pid = thread->id >> 32;
+	key = foreign_key(ctx, thread, bpf_get_attach_cookie(ctx));
 	call = bpf_map_lookup_elem(&foreign_calls, &key);
 	if (!call)
 		return 0; /* it began on the thread's own stack, or before this probe was here */
@@ -246,14 +243,13 @@ int call_return(struct pt_regs *ctx)
 		await_no_socket();
 	bytes = moved(ctx, &call->frame);
 	if (bytes) {
-		outer = foreign_at(thread, call->outer);
+		outer = bpf_map_lookup_elem(&foreign_calls, &call->outer);
 		if (outer)
 			outer->frame.reported = 1;
 		if (!call->frame.reported)
 			report(thread, &call->frame, bytes);
 	}
-	if (thread->foreign == key.sp)
-		thread->foreign = call->outer;
+	thread->foreign = call->outer;
 	bpf_map_delete_elem(&foreign_calls, &key);
 	return 0;
 }
@@ -273,12 +269,17 @@ int call_session(struct pt_regs *ctx)
 	thread = caller();
 	if (!thread)
 		return 1;
-	if (!may_probe_return(thread, ctx)) {
+	switch (stack_of(ctx, thread)) {
+	case STACK_OWN:
+		enter(ctx, thread);
+		return 0;
+	case STACK_FOREIGN:
 		enter_foreign(ctx, thread);
 		return 1;
+	default:
+		count(COUNT_NO_STATE, 0);
+		return 1;
 	}
-	enter(ctx, thread);
-	return 0;
 }
 
 /* object_new, and before it a look at the stack. */
@@ -294,10 +295,14 @@ int new_session(struct pt_regs *ctx)
 	thread = caller();
 	if (!thread)
 		return 1;
-	if (may_probe_return(thread, ctx))
+	switch (stack_of(ctx, thread)) {
+	case STACK_OWN:
 		return 0;
-	foreign_is_followed(ctx, thread);
-	return 1;
+	case STACK_FOREIGN:
+		foreign_is_followed(ctx, thread);
+	default:
+		return 1;
+	}
 }
 #endif
 

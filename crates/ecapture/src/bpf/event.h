@@ -73,7 +73,7 @@ struct close_event {
 struct foreign_site {
 	__u32 pid;
 	__u32 hook; /* HOOK_NUMBER */
-	__s64 caller; /* the return address, counted from the probed instruction */
+	__s64 to; /* the return address, counted from the probed instruction */
 };
 
 /*

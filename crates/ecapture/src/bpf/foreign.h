@@ -21,15 +21,9 @@ struct {
 	__uint(max_entries, 65536); /* a page of any architecture */
 } foreign_news SEC(".maps");
 
-struct foreign_key {
-	__u64 sp;
-	__u32 pid; /* not the thread: a coroutine may go on in another one */
-	__u32 pad;
-};
-
 struct foreign_call {
 	struct frame frame;
-	__u64 outer; /* where the call began that this one is part of; 0: none */
+	struct foreign_key outer; /* the call that this one is part of */
 };
 
 struct {
@@ -39,11 +33,42 @@ struct {
 	__type(value, struct foreign_call);
 } foreign_calls SEC(".maps");
 
-static __always_inline struct foreign_call *foreign_at(struct thread *thread, __u64 sp)
-{
-	struct foreign_key key = { .sp = sp, .pid = thread->id >> 32 };
+#define MIX(hash, value) (((hash) + (value)) * 0x9e3779b97f4a7c15)
 
-	return bpf_map_lookup_elem(&foreign_calls, &key);
+static __always_inline __u64 caller_hash(struct pt_regs *ctx)
+{
+#if defined(__TARGET_ARCH_x86)
+	__u64 hash = MIX(MIX(MIX(0, ctx->bx), ctx->bp), ctx->r12);
+
+	return MIX(MIX(MIX(hash, ctx->r13), ctx->r14), ctx->r15);
+#else
+	__u64 *regs = ctx->user_regs.regs;
+	__u64 hash = MIX(MIX(MIX(MIX(0, regs[19]), regs[20]), regs[21]), regs[22]);
+
+	hash = MIX(MIX(MIX(MIX(hash, regs[23]), regs[24]), regs[25]), regs[26]);
+	return MIX(MIX(MIX(hash, regs[27]), regs[28]), regs[29]);
+#endif
+}
+
+/* `popped`: bytes that the stack pointer is above that of the entry. */
+static __always_inline struct foreign_key foreign_key(struct pt_regs *ctx, struct thread *thread,
+						      __u64 popped)
+{
+	struct foreign_key key = {
+		.sp = PT_REGS_SP(ctx) - popped,
+		.caller = caller_hash(ctx),
+		.pid = thread->id >> 32,
+	};
+
+	return key;
+}
+
+/* The thread's last one, if something that happens at this stack pointer is part of it. */
+static __always_inline struct foreign_call *foreign_around(struct thread *thread, __u64 sp)
+{
+	if (thread->foreign.sp - sp >= CALL_DEPTH)
+		return 0;
+	return bpf_map_lookup_elem(&foreign_calls, &thread->foreign);
 }
 
 static __always_inline __u64 return_address(struct pt_regs *ctx)
@@ -64,7 +89,7 @@ static __always_inline bool foreign_is_followed(struct pt_regs *ctx, struct thre
 	struct foreign_site key = {
 		.pid = thread->id >> 32,
 		.hook = HOOK_NUMBER(bpf_get_attach_cookie(ctx)),
-		.caller = return_address(ctx) - PT_REGS_IP(ctx),
+		.to = return_address(ctx) - PT_REGS_IP(ctx),
 	};
 	__u8 *is_followed = bpf_map_lookup_elem(&foreign_sites, &key);
 	__u8 no = 0;

@@ -21,7 +21,7 @@ pub struct ForeignSite {
     /// Number of the hook, for [`Attachment::hook`](super::Attachment::hook).
     pub hook: u32,
     /// The return address, counted from the probed instruction.
-    pub caller: i64,
+    pub to: i64,
 }
 
 impl ForeignSite {
@@ -30,14 +30,14 @@ impl ForeignSite {
     fn parse(record: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::SIZE] = record.first_chunk()?;
         let word = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        Some(Self { pid: word(0), hook: word(4), caller: i64::from_ne_bytes(*record[8..].first_chunk()?) })
+        Some(Self { pid: word(0), hook: word(4), to: i64::from_ne_bytes(*record[8..].first_chunk()?) })
     }
 
     fn to_bytes(self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
         bytes[..4].copy_from_slice(&self.pid.to_ne_bytes());
         bytes[4..8].copy_from_slice(&self.hook.to_ne_bytes());
-        bytes[8..].copy_from_slice(&self.caller.to_ne_bytes());
+        bytes[8..].copy_from_slice(&self.to.to_ne_bytes());
         bytes
     }
 }

@@ -81,18 +81,15 @@ static __always_inline void tie_foreign(struct thread *thread)
 #else
 static __always_inline bool awaits_socket(struct thread *thread)
 {
-	return thread->foreign || (thread->depth && thread->untied);
+	return thread->foreign.sp || (thread->depth && thread->untied);
 }
 
 /* At once: before such a call returns, the thread may have used the sockets of others. */
 static __always_inline void tie_foreign(struct thread *thread)
 {
-	struct foreign_call *call;
+	struct foreign_call *call = foreign_around(thread, user_stack());
 	struct stream *stream;
 
-	if (thread->foreign - user_stack() >= CALL_DEPTH)
-		return;
-	call = foreign_at(thread, thread->foreign);
 	if (!call || !call->frame.untied)
 		return;
 	stream = stream_get(thread->id >> 32, call->frame.object, bpf_ktime_get_ns());

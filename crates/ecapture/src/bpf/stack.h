@@ -7,7 +7,7 @@
  * pointer which of them are over. That holds for nested calls on one stack. A
  * thread that has calls open on two stacks (coroutines) is killed when they
  * return in another order. So only calls on the thread's own stack get a
- * return probe; when in doubt, a call is on a foreign stack.
+ * return probe; when in doubt, it counts as a foreign one.
  */
 #ifndef ECAPTURE_STACK_H
 #define ECAPTURE_STACK_H
@@ -25,9 +25,16 @@
 #define THREAD_POINTER(task) ((task)->thread.uw.tp_value)
 #endif
 
+enum stack {
+	STACK_OWN,
+	STACK_FOREIGN,
+	STACK_UNKNOWN, /* the address space is being changed */
+};
+
 struct stack_search {
 	__u64 sp;
-	__u64 top; /* found: the stack is below; 0: not its own */
+	__u64 top; /* the own stack is below */
+	enum stack found;
 };
 
 /* Looks at the memory around the stack pointer. */
@@ -38,6 +45,7 @@ static long find_top(struct task_struct *task, struct vm_area_struct *vma,
 	__u64 start_stack = task->mm->start_stack;
 	bool is_first = task->pid == task->tgid;
 
+	search->found = STACK_OWN;
 	/* The stack that the kernel made. Other threads have no business there. */
 	if (is_first && start_stack > search->sp && start_stack < vma->vm_end)
 		search->top = start_stack;
@@ -49,32 +57,35 @@ static long find_top(struct task_struct *task, struct vm_area_struct *vma,
 	else if (thread_pointer > search->sp && thread_pointer < vma->vm_end &&
 		 (!is_first || vma->vm_flags & VM_NOHUGEPAGE))
 		search->top = thread_pointer;
+	else
+		search->found = STACK_FOREIGN;
 	return 0;
 }
 
-/* Somebody else may be changing the address space: that takes microseconds. */
-#define ATTEMPTS 100
+/* Another thread that changes the address space is mostly done within microseconds. All attempts take about 50 µs. */
+#define ATTEMPTS 1000
 
 static long search_again(__u32 attempt, struct stack_search *search)
 {
 	return bpf_find_vma(bpf_get_current_task_btf(), search->sp, find_top, search, 0) != -EBUSY;
 }
 
-static __always_inline bool is_own_stack(struct own_stack *own, struct task_struct *task, __u64 sp)
+static __always_inline enum stack which_stack(struct own_stack *own, struct task_struct *task,
+					      __u64 sp)
 {
-	struct stack_search search = { .sp = sp };
+	struct stack_search search = { .sp = sp, .found = STACK_UNKNOWN };
 	__u64 space = (__u64)task->mm;
 
 	if (sp - own->low < own->high - own->low && own->space == space)
-		return true;
+		return STACK_OWN;
 	bpf_loop(ATTEMPTS, search_again, &search, 0);
-	if (!search.top)
-		return false;
+	if (search.found != STACK_OWN)
+		return search.found;
 	/* No further down than it was in use: below may be other memory some day. */
 	own->low = sp & ~(PAGE - 1);
 	own->high = search.top;
 	own->space = space;
-	return true;
+	return STACK_OWN;
 }
 
 /*
@@ -100,15 +111,16 @@ static __always_inline bool is_inside(struct pt_regs *ctx, struct task_struct *t
 #endif
 }
 
-static __always_inline bool may_probe_return(struct thread *thread, struct pt_regs *ctx)
+/* The stack that a call is on. On its own one, a return probe does no harm. */
+static __always_inline enum stack stack_of(struct pt_regs *ctx, struct thread *thread)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct return_instance *pending;
+	enum stack stack = which_stack(&thread->own_stack, task, PT_REGS_SP(ctx));
+	struct return_instance *pending = task->utask->return_instances;
 
-	if (!is_own_stack(&thread->own_stack, task, PT_REGS_SP(ctx)))
-		return false;
-	pending = task->utask->return_instances;
-	return !pending || is_inside(ctx, task, pending->stack);
+	if (stack == STACK_OWN && pending && !is_inside(ctx, task, pending->stack))
+		return STACK_FOREIGN;
+	return stack;
 }
 
 #endif

@@ -43,10 +43,22 @@ struct own_stack {
 	__u64 space; /* the address space that it is in: exec changes it */
 };
 
+/*
+ * A call on a foreign stack, found again at its end. Not by the thread: a
+ * coroutine may go on in another one. Not by the stack pointer alone: stacks
+ * that are copied away (greenlets) have calls in progress at the same place.
+ */
+struct foreign_key {
+	__u64 sp; /* 0: none */
+	__u64 caller; /* hash of the registers that a function leaves as they were */
+	__u32 pid;
+	__u32 pad;
+};
+
 struct thread {
 	__u64 id; /* process and thread id */
 	struct own_stack own_stack;
-	__u64 foreign; /* where its last call on a foreign stack began */
+	struct foreign_key foreign; /* its last call on a foreign stack */
 	struct frame frames[FRAMES];
 	struct chunks chunks;
 	__u32 next; /* slot that is taken when none is free */

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::discovery::{Attached, Discovery};
-use crate::bpf::ForeignSite;
+use crate::bpf::{ForeignSite, Place};
 use crate::probes;
 
 impl Discovery {
@@ -53,7 +53,10 @@ impl Discovery {
         });
         let Some((Attached { file, returns: links, .. }, hook)) = found else { return Ok(()) }; // the file has changed
         let calls = format!("calls {} on a stack that is not its thread's own", hook.function);
-        let Some(returns) = probes::returns(file, &hook, site.caller) else {
+        let Some(returns) = probes::returns(file, &hook, site.to) else {
+            if hook.place == Place::New {
+                return Ok(()); // only the end of an object that was not freed is not seen
+            }
             return Err(format!("{calls}, and it is not clear where it returns"));
         };
         let refused = |error| format!("{calls}: {error:#}");

@@ -199,7 +199,8 @@ pub(crate) fn stub_slot(bytes: &[u8], address: u64) -> Option<u64> {
 /// Whether the kernel simulates the instruction instead of stepping over a copy of it:
 /// arch/arm64/kernel/probes/decode-insn.c. Hints are stepped there, but nops are simulated since 6.13.
 pub(crate) fn simulated(word: u32) -> bool {
-    let branch = !matches!(flow(word, 0), Flow::Next | Flow::Return | Flow::Stop) && word & 0xff00_0000 != 0xd400_0000;
+    let branch =
+        !matches!(flow(word, 0), Flow::Next | Flow::Return | Flow::Stop) && word & 0xff00_0000 != 0xd400_0000;
     let ret = word & 0xffff_fc1f == 0xd65f_0000;
     let adr = word & 0x1f00_0000 == 0x1000_0000;
     // ldr literal of w, x and sign-extended w
