@@ -28,6 +28,7 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 const struct stream_event *stream_event_type;
 const struct peer_event *peer_event_type;
 const struct close_event *close_event_type;
+const struct foreign_site *foreign_site_type;
 
 static __always_inline __u64 hook_of(void *ctx)
 {
