@@ -59,9 +59,10 @@ test: test-deps ## all checks and tests, and a run on Linux 5.10 and 6.1
 	@$(STEP) "static binary" $(MAKE) all
 	@$(MAKE) vm
 
-test-all: test ## make test, and longer: more property cases, newer kernels, advisories
+test-all: test ## make test, and longer: more property cases, newer kernels, kernel TLS, advisories
 	@PROPTEST_CASES=10000 $(STEP) "property tests, 10,000 cases" cargo test --workspace --locked --release --quiet $(ROOTLESS)
 	@$(STEP) "Linux 6.12 and 7.x" testing/vm/smoke 6.12 7.x
+	@$(STEP) "SSL_sendfile with kernel TLS" testing/vm/sendfile/run
 	@$(STEP) "live tests, ignored ones too" $(LIVE) --include-ignored
 	@$(MAKE) advisories
 
@@ -108,7 +109,7 @@ bench: ## micro benchmarks, then bench/run where there is one
 	cargo bench --workspace --locked
 	@if [ -x bench/run ]; then $(MAKE) all && bench/run; fi
 
-C_FILES = $(shell find crates/ecapture/src/bpf testing/targets -name '*.[ch]')
+C_FILES = $(shell find crates/ecapture/src/bpf testing/targets testing/vm -name '*.[ch]')
 # Versions of clang-format differ in small things: 14 decides, others only show what they would change.
 FORMAT_STRICT = $(if $(findstring version 14.,$(shell clang-format --version)),-Werror)
 

@@ -208,6 +208,7 @@ fn wait(
         let is_file_changed = {
             let mut ready = vec![PollFd::new(wake, PollFlags::IN)];
             ready.push(PollFd::from_borrowed_fd(discovery.changed_files(), PollFlags::IN));
+            ready.extend(discovery.foreign_calls().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             if let Some(watch) = &watch {
                 ready.extend(watch.descriptors().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             }
@@ -223,12 +224,14 @@ fn wait(
         if is_file_changed {
             discovery.drop_changed()?;
         }
+        discovery.follow_foreign()?;
         if let Some(watch) = &mut watch {
             apply(watch, discovery, &mut endings);
         }
         // A program that starts maps several files in a row: one wake-up for all but the first costs it less.
         thread::sleep(GATHER);
         endings.settle(|pid| {
+            discovery.forget(pid);
             let _ = over.send(pid); // the pipeline outlives this thread
         });
         if !pids.is_empty() && !pids.iter().any(|pid| targets::exists(*pid)) {

@@ -1,11 +1,14 @@
 //! Puts uprobes on files.
 
+use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::slice;
 
 use anyhow::{Context, Result};
 use libbpf_rs::{Link, Object, ProgramMut, UprobeMultiOpts, UprobeOpts};
 
 use super::described::{ObjectKeys, SecretHook};
+use super::foreign::{Foreign, ForeignSite};
 use super::load::Programs;
 
 /// How a hooked call moves plaintext: argument numbers are 1-based.
@@ -54,16 +57,56 @@ pub enum Place {
 /// One function of a file to hook.
 #[derive(Debug, Clone)]
 pub struct Hook {
+    /// Its name, for people.
+    pub function: &'static str,
     /// What to run.
     pub place: Place,
     /// Offset of the probed instruction in the file, bytes.
     pub offset: u64,
+    /// Virtual address of its first byte.
+    pub address: u64,
+    /// Virtual address of the probed instruction.
+    pub site: u64,
 }
+
+/// Where the end of a call can be seen without a return probe: offsets of instructions in the file.
+#[derive(Debug)]
+pub enum Returns {
+    /// All by which the function returns.
+    By(Vec<u64>),
+    /// One to which it returns.
+    To(u64),
+}
+
+impl Returns {
+    /// The first offset.
+    pub fn first(&self) -> u64 {
+        match self {
+            Self::By(offsets) => offsets.first().copied().unwrap_or_default(),
+            Self::To(offset) => *offset,
+        }
+    }
+}
+
+/// How much a return moves the stack pointer, bytes.
+const RETURN_POPS: u64 = if cfg!(target_arch = "x86_64") { 8 } else { 0 };
 
 /// Probes of one file; dropping it removes them.
 #[derive(Debug)]
 pub struct Attachment {
     _links: Vec<Link>,
+    first_number: u32,
+    hooks: Vec<Hook>,
+}
+
+impl Attachment {
+    /// The hook with this number, if it is one of this file.
+    pub fn hook(&self, number: u32) -> Option<&Hook> {
+        if number >= u32::from(u16::MAX) {
+            return None;
+        }
+        self.hooks.get(number.checked_sub(self.first_number)? as usize)
+    }
 }
 
 /// A BPF program at an offset.
@@ -104,14 +147,20 @@ fn handshake_cookie(keys: u64) -> u64 {
     1 | 3 << 12 | keys << 32
 }
 
+/// What tells hooks of a run apart in the cookie; those that come too late for a number share the last one, which stands
+/// for none.
+fn number_bits(number: u32) -> u64 {
+    u64::from(u16::try_from(number).unwrap_or(u16::MAX)) << 48
+}
+
 /// Around a call, by one probe or two.
-fn around(offset: usize, cookie: u64, sessions: bool) -> Vec<Probe> {
-    let probe = |program, when| Probe { program, when, offset, cookie };
+fn around(offset: usize, cookie: u64, number: u32, sessions: bool) -> Vec<Probe> {
+    let probe = |program, when, cookie| Probe { program, when, offset, cookie };
     if sessions {
-        vec![probe("call_session", When::Both)]
+        vec![probe("call_session", When::Both, cookie | number_bits(number))]
     } else {
         // The return first: a call that is entered before its return is probed would leave a frame behind.
-        vec![probe("call_exit", When::Return), probe("call_enter", When::Entry)]
+        vec![probe("call_exit", When::Return, cookie), probe("call_enter", When::Entry, cookie)]
     }
 }
 
@@ -122,25 +171,74 @@ impl Programs {
     /// The kernel refused a probe; none of the file's probes stays.
     pub fn attach(&mut self, path: &Path, hooks: &[Hook], keys: Option<&ObjectKeys>) -> Result<Attachment> {
         let keys = keys.map_or(Ok(0), |keys| self.object_keys.index_of(keys))?;
+        let first_number = self.hooks;
+        self.hooks += hooks.len() as u32;
         let mut probes = Vec::new();
-        for hook in hooks {
-            probes.extend(self.probes(hook, keys)?);
+        for (hook, number) in hooks.iter().zip(first_number..) {
+            probes.extend(self.probes(hook, keys, number)?);
         }
         let links = if self.plan.features.uprobe_multi && self.plan.features.cookie {
             self.attach_together(path, &probes)?
         } else {
             self.attach_singly(path, &probes)?
         };
-        Ok(Attachment { _links: links })
+        Ok(Attachment { _links: links, first_number, hooks: hooks.to_vec() })
     }
 
-    fn probes(&mut self, hook: &Hook, keys: u64) -> Result<Vec<Probe>> {
+    /// Becomes readable when a function is called on a foreign stack; `None` where that can not be told.
+    pub fn foreign_calls(&self) -> Option<BorrowedFd<'_>> {
+        self.foreign.as_ref().map(Foreign::fd)
+    }
+
+    /// From where they came that were first seen since the last time.
+    pub fn foreign_sites(&self) -> Result<Vec<ForeignSite>> {
+        self.foreign.as_ref().map_or(Ok(Vec::new()), Foreign::news)
+    }
+
+    /// Probes in one process the instructions by which a function returns, or to which it returns.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn attach_returns(&self, path: &Path, place: Place, returns: &Returns, pid: u32) -> Result<Link> {
+        let name = if place == Place::New { "object_new" } else { "call_return" };
+        let (offsets, popped) = match returns {
+            Returns::By(offsets) => (offsets.as_slice(), 0),
+            Returns::To(offset) => (slice::from_ref(offset), RETURN_POPS),
+        };
+        let options = UprobeMultiOpts {
+            offsets: offsets.iter().map(|offset| *offset as usize).collect(),
+            cookies: vec![popped; offsets.len()],
+            ..Default::default()
+        };
+        program(&self.main, name)?
+            .attach_uprobe_multi_with_opts(pid as i32, path, "", options)
+            .context("attach uprobes")
+    }
+
+    /// Calls from there are followed from now on.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn follow_foreign(&self, site: ForeignSite) -> Result<()> {
+        self.foreign.as_ref().map_or(Ok(()), |foreign| foreign.follow(site))
+    }
+
+    /// A process ended: another one may get its id.
+    pub fn forget_foreign(&self, pid: u32) {
+        if let Some(foreign) = &self.foreign {
+            foreign.forget(pid);
+        }
+    }
+
+    /// `number` tells hooks of a run apart.
+    fn probes(&mut self, hook: &Hook, keys: u64, number: u32) -> Result<Vec<Probe>> {
         let sessions = self.plan.features.uprobe_session;
         let offset = hook.offset as usize;
         let one = |program, when, cookie| vec![Probe { program, when, offset, cookie }];
         Ok(match &hook.place {
-            Place::Call(moves) => around(offset, cookie(moves, keys), sessions),
-            Place::Handshake => around(offset, handshake_cookie(keys), sessions),
+            Place::Call(moves) => around(offset, cookie(moves, keys), number, sessions),
+            Place::Handshake => around(offset, handshake_cookie(keys), number, sessions),
+            Place::New if sessions => one("new_session", When::Both, number_bits(number)),
             Place::New => one("object_new", When::Return, 0),
             Place::End => one("object_end", When::Entry, 0),
             Place::Untie => one("object_untie", When::Entry, 0),
@@ -151,7 +249,17 @@ impl Programs {
     /// One link for each program: attaching and detaching cost about the same for one probe or twenty.
     fn attach_together(&mut self, path: &Path, probes: &[Probe]) -> Result<Vec<Link>> {
         let object = self.object_for(0)?;
-        ["call_session", "call_exit", "call_enter", "object_new", "object_end", "object_untie", "secret"]
+        const PROGRAMS: [&str; 8] = [
+            "call_session",
+            "new_session",
+            "call_exit",
+            "call_enter",
+            "object_new",
+            "object_end",
+            "object_untie",
+            "secret",
+        ];
+        PROGRAMS
             .into_iter()
             .filter_map(|name| {
                 let mine: Vec<&Probe> = probes.iter().filter(|probe| probe.program == name).collect();

@@ -151,6 +151,13 @@ struct object_keys {
 /* Entries of each table of descriptions; the first is never used, or stands for "none". */
 #define MOST_DESCRIBED 1024
 
+/* From where a process calls a function on a stack that is not a thread's own. On a ring of its own, once. */
+struct foreign_site {
+	__u32 pid;
+	__u32 hook; /* HOOK_NUMBER */
+	__s64 to; /* the return address, counted from the probed instruction */
+};
+
 /*
  * The attach cookie describes a hook of the shape "plaintext call":
  * which arguments (1-based, 0 = none) hold what, and how the result is read.
@@ -163,6 +170,7 @@ struct object_keys {
 #define HOOK_SENT(c) ((c) >> 16 & 1)
 #define HOOK_LENGTH(c) ((c) >> 20 & 0xf)
 #define HOOK_KEYS(c) ((c) >> 32 & 0xffff) /* index in object_keys; 0: none */
+#define HOOK_NUMBER(c) ((c) >> 48) /* which hook of the run: by it user space finds file and function */
 
 enum hook_result {
 	RESULT_COUNT = 0, /* int: bytes when positive */
@@ -194,6 +202,7 @@ enum counter {
 	COUNT_TOO_LONG = 6, /* calls longer than a kernel without bpf_loop can copy */
 	COUNT_NO_STATE = 8, /* calls missed because no state could be kept */
 	COUNT_NO_SECRET = 10, /* secrets that could not be read, or found no room */
+	COUNT_FOREIGN = 12, /* calls on foreign stacks whose end can not be seen, or not yet */
 	COUNT_MAX = 16,
 };
 

@@ -326,6 +326,8 @@ pub enum Counter {
     NoState = 8,
     /// Secrets that could not be read, or found the ring full.
     NoSecret = 10,
+    /// Calls on foreign stacks whose end was not seen.
+    Foreign = 12,
 }
 
 /// What a counter counted.
@@ -386,11 +388,12 @@ mod tests {
     /// Everything in this file reads or writes at these offsets.
     #[test]
     fn layouts_are_those_of_event_h() {
-        let expected: [Layout<'_>; 11] = [
+        let expected: [Layout<'_>; 12] = [
             ("event_head", HEAD, &[("kind", 0), ("tid", 4), ("stream", 8), ("time", 16)]),
             ("data_event", HEAD + 16, &[("head", 0), ("position", 24), ("length", 32), ("flags", 36)]),
             ("stream_event", HEAD + 24, &[("head", 0), ("pid", 24), ("uid", 28), ("comm", 32)]),
             ("close_event", HEAD + 16, &[("head", 0), ("received", 24), ("sent", 32)]),
+            ("foreign_site", 16, &[("pid", 0), ("hook", 4), ("to", 8)]),
             (
                 "peer",
                 160,

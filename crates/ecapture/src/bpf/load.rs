@@ -8,6 +8,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject,
 use super::described::{Described, ObjectKeys, SecretHook, Table};
 use super::event::{Counters, Settings};
 use super::features::Features;
+use super::foreign::Foreign;
 
 /// The objects that build.rs made.
 pub(super) mod objects {
@@ -71,11 +72,14 @@ pub struct Programs {
     pub(super) secret_hooks: Table,
     pub(super) object_keys: Table,
     socket_programs: &'static [&'static str],
-    main: Object,
+    pub(super) main: Object,
     /// Kernels without attach cookies: one object for each kind of hook.
     pub(super) by_hook: Vec<(u64, Object)>,
     /// Held for as long as sockets are watched.
     _sockets: Vec<libbpf_rs::Link>,
+    pub(super) foreign: Option<Foreign>,
+    /// Hooks that were attached so far.
+    pub(super) hooks: u32,
 }
 
 impl Programs {
@@ -97,6 +101,7 @@ impl Programs {
                 .and_then(|object| attach_sockets(&object, socket_programs).map(|links| (object, links)));
             match loaded {
                 Ok((main, sockets)) => {
+                    let foreign = features.uprobe_session.then(|| Foreign::new(&main)).transpose()?;
                     return Ok(Self {
                         secret_hooks: Table::new(map_handle(&main, SecretHook::TABLE)?),
                         object_keys: Table::new(map_handle(&main, ObjectKeys::TABLE)?),
@@ -105,6 +110,8 @@ impl Programs {
                         main,
                         by_hook: Vec::new(),
                         _sockets: sockets,
+                        foreign,
+                        hooks: 0,
                     });
                 }
                 Err(error) => {
@@ -152,7 +159,7 @@ impl Programs {
     }
 }
 
-fn map_handle(object: &Object, name: &str) -> Result<MapHandle> {
+pub(super) fn map_handle(object: &Object, name: &str) -> Result<MapHandle> {
     let map = object.maps().find(|map| map.name() == name).with_context(|| format!("no map {name}"))?;
     Ok(MapHandle::try_from(&map)?)
 }
@@ -183,14 +190,14 @@ fn load_object(plan: &Plan, socket_programs: &[&str], hook: u64, share: Option<&
     for mut program in object.progs_mut() {
         let name = program.name().to_string_lossy().into_owned();
         program.set_autoload(match name.as_str() {
-            "call_session" => features.uprobe_session,
+            "call_session" | "new_session" | "call_return" => features.uprobe_session,
             "call_enter" | "call_exit" => !features.uprobe_session,
             "secret" => subject.secrets,
             socket if socket.starts_with("socket_") => socket_programs.contains(&socket),
             _ => true,
         });
-        let is_uprobe =
-            name.starts_with("object_") || ["call_enter", "call_exit", "secret"].contains(&name.as_str());
+        let single = ["call_enter", "call_exit", "call_return", "secret"];
+        let is_uprobe = name.starts_with("object_") || single.contains(&name.as_str());
         if features.uprobe_multi && is_uprobe {
             program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
         }

@@ -4,14 +4,17 @@ mod attach;
 mod described;
 mod event;
 mod features;
+mod foreign;
 mod load;
 mod ready;
 mod ring;
 
-pub use attach::{Attachment, Hook, Moved, Moves, Place};
+pub use attach::{Attachment, Hook, Moved, Moves, Place, Returns};
 pub use described::{Chain, Label, MasterSecret, ObjectKeys, SecretHook, Start};
 pub use event::{Body, Counter, Counters, Event, Object, Peer, Secret, StreamInfo, Window};
 pub use features::Features;
+pub use foreign::ForeignSite;
+pub use libbpf_rs::Link;
 pub use load::{Cgroup, Plan, Programs, Scope, Subject};
 pub use ready::KeepReady;
 pub use ring::{Block, Ring, events};

@@ -55,12 +55,7 @@ static __always_inline __u64 user_stack(void)
 }
 #endif
 
-/*
- * Marks the calls that this socket operation is part of: those that are on the
- * stack above it. A coroutine that waits inside a call has another stack.
- */
-#define CALL_DEPTH 65536
-
+/* Marks the calls that this socket operation is part of: those that are on the stack above it. */
 static __always_inline void mark_calls(struct thread *thread)
 {
 	__u64 sp = user_stack();
@@ -73,6 +68,38 @@ static __always_inline void mark_calls(struct thread *thread)
 			frame->saw_socket = 1;
 	}
 }
+
+#ifdef ECAPTURE_LEGACY
+static __always_inline bool awaits_socket(struct thread *thread)
+{
+	return thread->depth && thread->untied;
+}
+
+static __always_inline void tie_foreign(struct thread *thread)
+{
+}
+#else
+static __always_inline bool awaits_socket(struct thread *thread)
+{
+	return thread->foreign.sp || (thread->depth && thread->untied);
+}
+
+/* At once: before such a call returns, the thread may have used the sockets of others. */
+static __always_inline void tie_foreign(struct thread *thread)
+{
+	struct foreign_call *call = foreign_around(thread, user_stack());
+	struct stream *stream;
+
+	if (!call || !call->frame.untied)
+		return;
+	stream = stream_get(thread->id >> 32, call->frame.object, bpf_ktime_get_ns());
+	if (!stream || stream->tied)
+		return;
+	call->frame.saw_socket = 1;
+	stream_tie(stream, thread, &call->frame);
+	call->frame.saw_socket = 0;
+}
+#endif
 
 static __always_inline bool unix_name(struct peer *peer, struct sock *sk)
 {
@@ -100,7 +127,7 @@ static __always_inline void note_socket(struct sock *sk)
 	if (!untied_calls)
 		return;
 	thread = thread_find();
-	if (!thread || !thread->depth || !thread->untied)
+	if (!thread || !awaits_socket(thread))
 		return;
 	family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	if (family == AF_UNIX && BPF_CORE_READ(sk, sk_type) != SOCK_STREAM)
@@ -126,6 +153,7 @@ static __always_inline void note_socket(struct sock *sk)
 	peer->remote_port = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	peer->fd = descriptor_of(sk);
 	mark_calls(thread);
+	tie_foreign(thread);
 }
 
 /* Linux >= 6.3: fires in every send and receive, after it. */

@@ -11,6 +11,8 @@
 #define ECAPTURE_THREAD_H
 
 #define FRAMES 4 /* a power of two */
+/* What happens further below a call's stack pointer is not part of it: a coroutine that waits inside of a call has another stack. */
+#define CALL_DEPTH 65536
 #define TIED_BITS 6
 #define TIED (1 << TIED_BITS)
 
@@ -34,8 +36,29 @@ struct chunks {
 	__u64 left;
 };
 
+/* A part of a thread's own stack that is known to be in use: [low, high). */
+struct own_stack {
+	__u64 low;
+	__u64 high;
+	__u64 space; /* the address space that it is in: exec changes it */
+};
+
+/*
+ * A call on a foreign stack, found again at its end. Not by the thread: a
+ * coroutine may go on in another one. Not by the stack pointer alone: stacks
+ * that are copied away (greenlets) have calls in progress at the same place.
+ */
+struct foreign_key {
+	__u64 sp; /* 0: none */
+	__u64 caller; /* hash of the registers that a function leaves as they were */
+	__u32 pid;
+	__u32 pad;
+};
+
 struct thread {
 	__u64 id; /* process and thread id */
+	struct own_stack own_stack;
+	struct foreign_key foreign; /* its last call on a foreign stack */
 	struct frame frames[FRAMES];
 	struct chunks chunks;
 	__u32 next; /* slot that is taken when none is free */
@@ -214,6 +237,13 @@ static __always_inline struct frame *frame_pop(struct thread *thread, __u64 sp)
 	return frame;
 }
 
+/* A handshake moves none. */
+static __always_inline bool same_bytes(const struct frame *outer, const struct frame *inner)
+{
+	return outer->object == inner->object && HOOK_SENT(outer->hook) == HOOK_SENT(inner->hook) &&
+	       HOOK_RESULT(inner->hook) != RESULT_OPEN;
+}
+
 /*
  * Calls around this one that move bytes of the same object in the same
  * direction move these very bytes: SSL_write_early_data calls SSL_write_ex.
@@ -225,8 +255,7 @@ static __always_inline void mark_reported(struct thread *thread, const struct fr
 	for (int i = 0; i < FRAMES; i++) {
 		struct frame *outer = &thread->frames[i];
 
-		if (outer->sp && outer->object == inner->object &&
-		    HOOK_SENT(outer->hook) == HOOK_SENT(inner->hook))
+		if (outer->sp && same_bytes(outer, inner))
 			outer->reported = 1;
 	}
 }

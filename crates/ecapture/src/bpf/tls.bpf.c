@@ -19,6 +19,10 @@
 #include "stream.h"
 #include "payload.h"
 #include "secret.h"
+#ifndef ECAPTURE_LEGACY
+#include "stack.h"
+#include "foreign.h"
+#endif
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -28,6 +32,7 @@ const struct peer_event *peer_event_type;
 const struct close_event *close_event_type;
 const struct secret_event *secret_event_type;
 const struct object_event *object_event_type;
+const struct foreign_site *foreign_site_type;
 
 /* The empty asm keeps clang from merging the loads into one at a computed address, which is forbidden. */
 #define LOADED(value)                            \
@@ -54,25 +59,31 @@ static __always_inline __u64 argument(struct pt_regs *regs, __u32 number)
 	return 0;
 }
 
-/* Answers 1 when the return of the call does not matter. */
-static __always_inline int enter(struct pt_regs *ctx)
+/* Without plaintext, calls matter that show that an object has keys which were not seen. */
+static __always_inline bool is_wanted(struct pt_regs *ctx, __u32 pid)
 {
-	__u64 hook = hook_of(ctx);
-	struct thread *thread;
-	struct frame *frame;
-	__u64 object;
+	return settings.plaintext ||
+	       !stream_is_keyed(pid, argument(ctx, HOOK_OBJECT(hook_of(ctx))));
+}
 
-	thread = thread_get();
+/* The thread that makes a call; 0 if the call does not matter. */
+static __always_inline struct thread *caller(struct pt_regs *ctx)
+{
+	struct thread *thread = thread_get();
+
 	if (!thread) {
 		count(COUNT_NO_STATE, 0);
-		return 1;
+		return 0;
 	}
-	if (!in_scope(thread->id >> 32))
-		return 1;
-	object = argument(ctx, HOOK_OBJECT(hook));
-	if (!settings.plaintext && stream_is_keyed(thread->id >> 32, object))
-		return 1;
-	frame = frame_push(thread, PT_REGS_SP(ctx));
+	return in_scope(thread->id >> 32) && is_wanted(ctx, thread->id >> 32) ? thread : 0;
+}
+
+static __always_inline void fill_frame(struct frame *frame, struct pt_regs *ctx,
+				       struct thread *thread)
+{
+	__u64 hook = hook_of(ctx);
+	__u64 object = argument(ctx, HOOK_OBJECT(hook));
+
 	frame->object = object;
 	frame->buffer = argument(ctx, HOOK_BUFFER(hook));
 	frame->length = argument(ctx, HOOK_LENGTH(hook));
@@ -84,7 +95,6 @@ static __always_inline int enter(struct pt_regs *ctx)
 	/* A peer may have its answer out before this call returns; what is received is there at the return. */
 	if (HOOK_SENT(hook))
 		frame->time = bpf_ktime_get_ns();
-	return 0;
 }
 
 /* Bytes that the call moved, or 1 for a handshake; 0: none, or it failed. */
@@ -109,40 +119,23 @@ static __always_inline __u64 moved(struct pt_regs *ctx, const struct frame *call
 	return 0;
 }
 
-static __always_inline int leave(struct pt_regs *ctx)
+/* Hands over what a call moved, and keys that nobody handed over before. */
+static __always_inline void report(struct thread *thread, struct frame *call, __u64 bytes)
 {
-	struct thread *thread = thread_find();
 	struct data_event head = {};
 	struct stream *stream;
-	struct frame *call;
-	__u64 bytes, id;
+	__u64 id = thread->id;
 
-	if (!thread)
-		return 0;
-	call = frame_pop(thread, SP_AT_ENTRY(ctx));
-	if (!call)
-		return 0;
-	if (call->untied)
-		await_no_socket();
-	bytes = moved(ctx, call);
-	if (!bytes)
-		return 0;
-	id = thread->id;
 	if (settings.secrets)
 		emit_object(id >> 32, call);
-	if (!settings.plaintext || HOOK_RESULT(call->hook) == RESULT_OPEN)
-		return 0;
-	if (call->reported)
-		return 0;
-	if (thread->depth)
-		mark_reported(thread, call);
-
+	if (!settings.plaintext || HOOK_RESULT(call->hook) == RESULT_OPEN || call->reported)
+		return;
 	if (!HOOK_SENT(call->hook))
 		call->time = bpf_ktime_get_ns();
 	stream = stream_get(id >> 32, call->object, call->time);
 	if (!stream) {
 		count(COUNT_NO_STATE, bytes);
-		return 0;
+		return;
 	}
 	if (!stream->tied)
 		stream_tie(stream, thread, call);
@@ -172,13 +165,42 @@ static __always_inline int leave(struct pt_regs *ctx)
 		thread->chunks.left = bytes;
 		emit_chunks(&thread->chunks);
 	}
+}
+
+static __always_inline void enter(struct pt_regs *ctx, struct thread *thread)
+{
+	fill_frame(frame_push(thread, PT_REGS_SP(ctx)), ctx, thread);
+}
+
+static __always_inline int leave(struct pt_regs *ctx)
+{
+	struct thread *thread = thread_find();
+	struct frame *call;
+	__u64 bytes;
+
+	if (!thread)
+		return 0;
+	call = frame_pop(thread, SP_AT_ENTRY(ctx));
+	if (!call)
+		return 0;
+	if (call->untied)
+		await_no_socket();
+	bytes = moved(ctx, call);
+	if (!bytes)
+		return 0;
+	if (thread->depth && !call->reported)
+		mark_reported(thread, call);
+	report(thread, call, bytes);
 	return 0;
 }
 
 SEC("uprobe")
 int call_enter(struct pt_regs *ctx)
 {
-	enter(ctx);
+	struct thread *thread = caller(ctx);
+
+	if (thread)
+		enter(ctx, thread);
 	return 0;
 }
 
@@ -189,16 +211,106 @@ int call_exit(struct pt_regs *ctx)
 }
 
 #ifndef ECAPTURE_LEGACY
+static __always_inline void enter_foreign(struct pt_regs *ctx, struct thread *thread)
+{
+	struct foreign_key key = foreign_key(ctx, thread, 0);
+	struct foreign_call *outer, call = {};
+
+	if (!foreign_is_followed(ctx, thread)) {
+		count(COUNT_FOREIGN, 0);
+		return;
+	}
+	fill_frame(&call.frame, ctx, thread);
+	outer = foreign_around(thread, key.sp);
+	if (outer && same_bytes(&outer->frame, &call.frame))
+		call.outer = thread->foreign;
+	if (bpf_map_update_elem(&foreign_calls, &key, &call, BPF_ANY))
+		count(COUNT_NO_STATE, 0);
+	thread->foreign = key;
+}
+
+/*
+ * At an instruction that returns, or to which was returned, in a process with
+ * calls on foreign stacks. The cookie has the bytes that the stack pointer is
+ * above that of the entry.
+ */
+SEC("uprobe")
+int call_return(struct pt_regs *ctx)
+{
+	struct thread *thread = thread_get();
+	struct foreign_call *call, *outer;
+	struct foreign_key key;
+	__u64 bytes;
+
+	if (!thread)
+		return 0;
+	key = foreign_key(ctx, thread, bpf_get_attach_cookie(ctx));
+	call = bpf_map_lookup_elem(&foreign_calls, &key);
+	if (!call)
+		return 0; /* it began on the thread's own stack, or before this probe was here */
+	if (call->frame.untied)
+		await_no_socket();
+	bytes = moved(ctx, &call->frame);
+	if (bytes) {
+		outer = bpf_map_lookup_elem(&foreign_calls, &call->outer);
+		if (outer)
+			outer->frame.reported = 1;
+		report(thread, &call->frame, bytes);
+	}
+	thread->foreign = call->outer;
+	bpf_map_delete_elem(&foreign_calls, &key);
+	return 0;
+}
+
 /*
  * Linux >= 6.13: one probe for both ends, cheaper than two. Which end it is
  * shows in the instruction pointer; the kfunc that tells has changed over time.
+ * At the entry the answer 1 means: no return probe for this call.
  */
 SEC("uprobe.session")
 int call_session(struct pt_regs *ctx)
 {
-	if (PT_REGS_IP(ctx) == bpf_get_func_ip(ctx))
-		return enter(ctx);
-	return leave(ctx);
+	struct thread *thread;
+
+	if (PT_REGS_IP(ctx) != bpf_get_func_ip(ctx))
+		return leave(ctx);
+	thread = caller(ctx);
+	if (!thread)
+		return 1;
+	switch (stack_of(ctx, thread)) {
+	case STACK_OWN:
+		enter(ctx, thread);
+		return 0;
+	case STACK_FOREIGN:
+		enter_foreign(ctx, thread);
+		return 1;
+	default:
+		count(COUNT_NO_STATE, 0);
+		return 1;
+	}
+}
+
+/* object_new, and before it a look at the stack. */
+SEC("uprobe.session")
+int new_session(struct pt_regs *ctx)
+{
+	struct thread *thread;
+
+	if (PT_REGS_IP(ctx) != bpf_get_func_ip(ctx)) {
+		stream_end(PT_REGS_RC(ctx));
+		return 0;
+	}
+	thread = caller(ctx);
+	if (!thread)
+		return 1;
+	switch (stack_of(ctx, thread)) {
+	case STACK_OWN:
+		return 0;
+	case STACK_FOREIGN:
+		foreign_is_followed(ctx, thread);
+	default:
+		return 1;
+	}
 }
 #endif
 

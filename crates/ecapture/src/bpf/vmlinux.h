@@ -127,9 +127,50 @@ struct files_struct {
 	struct fdtable *fdt;
 };
 
+struct vm_area_struct {
+	unsigned long vm_end;
+	unsigned long vm_flags;
+};
+
+struct xol_area {
+	unsigned long vaddr;
+};
+
+struct uprobes_state {
+	struct xol_area *xol_area;
+};
+
+struct mm_struct {
+	unsigned long start_stack;
+	struct uprobes_state uprobes_state;
+};
+
+struct return_instance {
+	unsigned long stack;
+};
+
+struct uprobe_task {
+	struct return_instance *return_instances;
+};
+
+struct thread_struct {
+#if defined(__TARGET_ARCH_x86)
+	unsigned long fsbase;
+#elif defined(__TARGET_ARCH_arm64)
+	struct {
+		unsigned long tp_value;
+	} uw;
+#endif
+};
+
 struct task_struct {
 	struct task_struct *group_leader;
+	int pid;
+	int tgid;
+	struct mm_struct *mm;
 	struct files_struct *files;
+	struct uprobe_task *utask;
+	struct thread_struct thread;
 	char comm[16];
 };
 

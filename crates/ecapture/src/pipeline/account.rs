@@ -71,6 +71,7 @@ impl fmt::Display for Account {
         write!(f, "; unreadable memory: {} events, {} bytes", unreadable.events, unreadable.bytes)?;
         write!(f, "; calls too long: {} bytes", count(Counter::TooLong).bytes)?;
         write!(f, "; calls without state: {}", count(Counter::NoState).events)?;
+        write!(f, "; calls on foreign stacks: {}", count(Counter::Foreign).events)?;
         write!(f, "; stream not announced: {} bytes; malformed: {})", self.orphan_bytes, self.malformed)?;
         write!(f, " gaps={} gap_bytes={}", self.gaps, self.gap_bytes)?;
         if self.with_keys {

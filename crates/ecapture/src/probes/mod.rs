@@ -7,7 +7,7 @@ use std::fs::File;
 
 use inspect::{Binary, Machine};
 
-use crate::bpf::{Hook, ObjectKeys, Subject};
+use crate::bpf::{Hook, ObjectKeys, Returns, Subject};
 pub use overrides::Overrides;
 
 /// What a file is to us.
@@ -49,4 +49,15 @@ pub fn examine(file: &File, subject: Subject, overrides: &Overrides) -> Verdict 
         return Verdict::Unusable(error.to_string());
     }
     openssl::hooks(&binary, subject, overrides)
+}
+
+/// Where the end of a call can be seen without a return probe. `caller`: its return address, counted from the probed
+/// instruction; it must be behind a call of the function in the same file. `None` if nothing is known for sure.
+pub fn returns(file: &File, hook: &Hook, caller: i64) -> Option<Returns> {
+    let binary = Binary::open(file).ok()?;
+    if let Some(offsets) = inspect::returns(&binary, hook.address) {
+        return Some(Returns::By(offsets));
+    }
+    let to = hook.site.checked_add_signed(caller)?;
+    inspect::behind_call(&binary, hook.address, to).map(Returns::To)
 }

@@ -61,7 +61,14 @@ fn hook(fact: &inspect::Hook, subject: Subject) -> Option<Hook> {
         Purpose::Secret(secret) => Place::Secret(Box::new(secret_hook(secret))),
         Purpose::Handshake => Place::Handshake,
     };
-    Some(Hook { place, offset: fact.site.file_offset })
+    let site = &fact.site;
+    Some(Hook {
+        function: fact.function,
+        place,
+        offset: site.file_offset,
+        address: site.address,
+        site: site.address + u64::from(site.skip),
+    })
 }
 
 fn moves(call: &Call, sent: bool) -> Moves {

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::likely::Roots;
 use super::procfs::{self, FileId, Mapping};
-use crate::bpf::{Attachment, Programs, Subject};
+use crate::bpf::{Attachment, Link, Programs, Subject};
 use crate::escape;
 use crate::probes::{self, Found, Overrides, Verdict};
 
@@ -23,23 +23,29 @@ const REMEMBERED: usize = 1 << 16;
 
 /// Every file that was looked at, and the probes on those that have hooks.
 pub struct Discovery {
-    programs: Programs,
+    pub(super) programs: Programs,
     subject: Subject,
     /// Only these processes count; empty: all.
     pids: Vec<u32>,
     /// Files by what `maps` calls them, with the path they had: an inode number may be used again.
     seen: FxHashMap<FileId, PathBuf>,
     /// Attached files by what `stat` calls them: two names in `maps` may be one file.
-    attached: FxHashMap<Identity, Attached>,
+    pub(super) attached: FxHashMap<Identity, Attached>,
+    /// A process has calls that can not be followed, and it was said.
+    pub(super) warned_of_foreign: bool,
     /// Where libraries were looked for that nobody uses yet.
     roots: Roots,
     /// Tells when an attached file is written to.
     changes: OwnedFd,
 }
 
-/// Probes, and the watch on the file that has them.
-struct Attached {
-    _probes: Attachment,
+/// A file with probes.
+pub(super) struct Attached {
+    pub(super) file: File,
+    pub(super) probes: Attachment,
+    /// Probes for calls on foreign stacks, by process and offset of the first.
+    pub(super) returns: FxHashMap<(u32, u64), Link>,
+    /// Tells when it is written to.
     watch: i32,
 }
 
@@ -56,6 +62,7 @@ impl Discovery {
             pids,
             seen: FxHashMap::default(),
             attached: FxHashMap::default(),
+            warned_of_foreign: false,
             roots: Roots::default(),
             changes: inotify::init(flags).context("watch files (fs.inotify.max_user_instances)")?,
         })
@@ -211,7 +218,8 @@ impl Discovery {
         let exact = format!("/proc/self/fd/{}", file.as_raw_fd());
         let probes = self.programs.attach(Path::new(&exact), &found.hooks, found.keys.as_ref())?;
         let watch = inotify::add_watch(&self.changes, &exact, inotify::WatchFlags::MODIFY).unwrap_or(-1);
-        self.attached.insert(key, Attached { _probes: probes, watch });
+        let attached = Attached { file: file.try_clone()?, probes, returns: FxHashMap::default(), watch };
+        self.attached.insert(key, attached);
         let path = escape::path(path);
         tracing::info!("attached {path}{origin} ({})", found.description);
         if found.without_keys {

@@ -2,6 +2,7 @@
 
 mod discovery;
 mod endings;
+mod foreign;
 mod likely;
 mod procfs;
 mod watch;

@@ -24,5 +24,6 @@ mod old_kernels;
 mod privileges;
 mod programs;
 mod speed;
+mod stacks;
 mod start_stop;
 mod text_output;

@@ -50,6 +50,7 @@ fn flow(word: u32, address: u64) -> Flow {
         _ if word & 0xfe00_0000 == 0xd600_0000 => match bits(word, 21, 4) & 0b111 {
             0 => Flow::Jump(Target::Unknown),
             1 => Flow::Call(Target::Unknown),
+            2 => Flow::Return,
             _ => Flow::Stop,
         },
         // svc comes back; brk, hlt and undefined words do not
@@ -198,7 +199,8 @@ pub(crate) fn stub_slot(bytes: &[u8], address: u64) -> Option<u64> {
 /// Whether the kernel simulates the instruction instead of stepping over a copy of it:
 /// arch/arm64/kernel/probes/decode-insn.c. Hints are stepped there, but nops are simulated since 6.13.
 pub(crate) fn simulated(word: u32) -> bool {
-    let branch = !matches!(flow(word, 0), Flow::Next | Flow::Stop) && word & 0xff00_0000 != 0xd400_0000;
+    let branch =
+        !matches!(flow(word, 0), Flow::Next | Flow::Return | Flow::Stop) && word & 0xff00_0000 != 0xd400_0000;
     let ret = word & 0xffff_fc1f == 0xd65f_0000;
     let adr = word & 0x1f00_0000 == 0x1000_0000;
     // ldr literal of w, x and sign-extended w

@@ -73,7 +73,7 @@ impl Walk<'_> {
                 self.go(next, &state);
             }
             Flow::Jump(Target::Address(to)) => self.jump(to, &state),
-            Flow::Jump(_) | Flow::Stop => {}
+            Flow::Jump(_) | Flow::Return | Flow::Stop => {}
         }
         Some(())
     }

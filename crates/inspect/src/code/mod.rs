@@ -54,7 +54,9 @@ pub(crate) enum Flow {
     Branch(u64),
     /// Away and back to the next instruction.
     Call(Target),
-    /// Return, trap, or bytes that are no instruction.
+    /// Back to the caller.
+    Return,
+    /// Nowhere: a trap, or the way back from an interrupt.
     Stop,
 }
 

@@ -64,6 +64,7 @@ fn flow(insn: &Instruction) -> Flow {
         FlowControl::IndirectCall => Flow::Call(target(insn)),
         // System calls come back to the next instruction.
         FlowControl::Call => Flow::Call(Target::Unknown),
+        FlowControl::Return if insn.mnemonic() == Mnemonic::Ret => Flow::Return,
         FlowControl::Return | FlowControl::Interrupt | FlowControl::Exception => Flow::Stop,
     }
 }

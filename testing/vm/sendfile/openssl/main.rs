@@ -1,0 +1,3 @@
+fn main() {
+    println!("{}", openssl_src::source_dir().display());
+}
