@@ -12,7 +12,37 @@ const SP: Reg = 31;
 
 pub(crate) fn decode(bytes: &[u8], address: u64) -> Option<Insn> {
     let word = word_at(bytes, 0)?;
-    Some(Insn { len: 4, flow: flow(word, address), effect: effect(word), writes: writes(word) })
+    let effect = match near_address(word, address) {
+        Some(value) if reg(word, 0) != SP => Effect::Constant { to: reg(word, 0), value },
+        _ => effect(word),
+    };
+    Some(Insn { len: 4, flow: flow(word, address), effect, writes: writes(word) })
+}
+
+/// What `adr` and, for whole pages, `adrp` compute.
+fn near_address(word: u32, address: u64) -> Option<u64> {
+    let field = i64::from(bits(word, 5, 19) << 2 | bits(word, 29, 2));
+    let signed = (field << 43) >> 43;
+    match word & 0x9f00_0000 {
+        0x1000_0000 => Some(address.wrapping_add_signed(signed)),
+        0x9000_0000 => Some((address & !0xfff).wrapping_add_signed(signed << 12)),
+        _ => None,
+    }
+}
+
+/// Whether an instruction can put a constant into a register: those that compute with constants.
+pub(crate) fn has_constant(word: u32) -> bool {
+    word & 0x1c00_0000 == 0x1000_0000
+}
+
+/// Whether an instruction is a branch, or of the same group.
+pub(crate) fn may_branch(word: u32) -> bool {
+    word & 0x1c00_0000 == 0x1400_0000
+}
+
+/// Registers in all fields of an instruction: no other is read or written, but by a call.
+pub(crate) fn named(word: u32) -> RegSet {
+    1 << reg(word, 0) | 1 << reg(word, 5) | 1 << reg(word, 10) | 1 << reg(word, 16)
 }
 
 pub(crate) fn word_at(bytes: &[u8], index: usize) -> Option<u32> {
@@ -64,6 +94,10 @@ fn effect(word: u32) -> Effect {
     let by = i64::from(bits(word, 10, 12) << (12 * bits(word, 22, 1)));
     let at = i64::from(bits(word, 10, 12));
     match word {
+        // movz xd and wd, with the constant in one of the quarters
+        _ if word & 0x7f80_0000 == 0x5280_0000 && to != SP => {
+            Effect::Constant { to, value: u64::from(bits(word, 5, 16)) << (16 * bits(word, 21, 2)) }
+        }
         // orr xd, xzr, xm and orr wd, wzr, wm
         _ if word & 0xffe0_ffe0 == 0xaa00_03e0 => copy(to, from, false),
         _ if word & 0xffe0_ffe0 == 0x2a00_03e0 => copy(to, from, true),
@@ -189,10 +223,8 @@ pub(crate) fn stub_slot(bytes: &[u8], address: u64) -> Option<u64> {
     if adrp & 0x9f00_001f != 0x9000_0010 || load & 0xffc0_03ff != 0xf940_0211 || branch? != BR_X17 {
         return None;
     }
-    let page = i64::from(bits(adrp, 5, 19) << 2 | bits(adrp, 29, 2));
-    let signed = ((page << 43) >> 43) << 12;
-    let here = address.checked_add(skip as u64 * 4)? & !0xfff;
-    Some(here.wrapping_add(signed as u64).wrapping_add(u64::from(bits(load, 10, 12)) * 8))
+    let page = near_address(adrp, address.checked_add(skip as u64 * 4)?)?;
+    Some(page.wrapping_add(u64::from(bits(load, 10, 12)) * 8))
 }
 
 /// Whether the kernel simulates the instruction instead of stepping over a copy of it:

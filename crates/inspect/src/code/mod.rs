@@ -72,6 +72,11 @@ pub(crate) enum Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Other,
+    /// `to` = a number, or an address in the file.
+    Constant {
+        to: Reg,
+        value: u64,
+    },
     /// `to` = `from`.
     Copy {
         to: Reg,

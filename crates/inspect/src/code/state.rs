@@ -108,7 +108,7 @@ impl State {
     fn memory_and_result(&mut self, effect: Effect, abi: &Abi) -> [Option<(Reg, Value)>; 2] {
         let stack = self.get(abi.stack);
         match effect {
-            Effect::Other => [None, None],
+            Effect::Other | Effect::Constant { .. } => [None, None],
             Effect::Copy { to, from } => [Some((to, self.get(from))), None],
             Effect::CopyHalf { to, from } => [Some((to, self.get(from).half())), None],
             Effect::Offset { to, base, by } => [Some((to, self.get(base).plus(by))), None],

@@ -1,4 +1,4 @@
-//! Finds functions of OpenSSL 3 and later in x86_64 files without symbols.
+//! Finds functions of OpenSSL 3 and later in files without symbols.
 //!
 //! A function that reports an error gives its own name and the path of its source file, so its code refers
 //! to both. Of ssl/ssl_lib.c only the functions wanted here have these names; where one was inlined, more
@@ -9,15 +9,15 @@ use std::ops::Range;
 
 use super::internal::Why;
 use super::known::Direction;
-use crate::binary::{Binary, Machine};
+use crate::binary::Binary;
 use crate::code::flow::{Summary, Value, summarize, swept_targets};
-use crate::code::{Decoder, Target};
+use crate::code::{Decoder, Flow, Target};
 use crate::constants::{MOST_PLACES, search};
 use crate::error::ElfError;
+use crate::functions::Functions;
 use crate::hook::Arg;
-use crate::references::{references, relative_branch, scan};
+use crate::references::{Reference, Use, Wanted, references};
 use crate::site::function_code;
-use crate::unwind::Unwind;
 
 /// The source file of all of them, as the end of a path.
 const SOURCE: &[u8] = b"ssl_lib.c";
@@ -31,9 +31,6 @@ pub(super) struct Source {
 impl Source {
     /// `None` if it is nowhere, which is the usual case and cheap.
     pub(super) fn find(binary: &Binary<'_>) -> Result<Option<Self>, ElfError> {
-        if binary.machine() != Machine::X86_64 {
-            return Ok(None);
-        }
         let mut found = Self { path: String::new(), starts: Vec::new() };
         search(binary, &[SOURCE], |address, before, _| {
             let printed = before.iter().rev().take_while(|byte| (b' '..=b'~').contains(*byte)).count();
@@ -45,16 +42,12 @@ impl Source {
         })?;
         Ok((!found.starts.is_empty() && found.starts.len() < MOST_PLACES).then_some(found))
     }
-
-    fn contains(&self, address: u64) -> bool {
-        self.starts.iter().any(|range| range.contains(&address))
-    }
 }
 
 /// Functions by the strings that they refer to.
 pub(super) struct Stripped<'b, 'f> {
     binary: &'b Binary<'f>,
-    unwind: Unwind<'b, 'f>,
+    functions: Functions<'b, 'f>,
     names: Vec<&'static str>,
     /// For each function, or piece of one, that refers to anything: which names, and whether the path.
     pieces: BTreeMap<u64, Piece>,
@@ -87,7 +80,7 @@ impl<'b, 'f> Stripped<'b, 'f> {
         source: &Source,
         names: Vec<&'static str>,
     ) -> Result<Result<Self, Why>, ElfError> {
-        let Some(unwind) = Unwind::read(binary) else {
+        let Some(functions) = Functions::read(binary) else {
             return Ok(Err("no index of the functions"));
         };
         let mut places: BTreeMap<u64, usize> = BTreeMap::new();
@@ -98,14 +91,15 @@ impl<'b, 'f> Stripped<'b, 'f> {
         if places.len() >= MOST_PLACES {
             return Ok(Err("its name is in too many places"));
         }
-        let mut found = Self { binary, unwind, names, pieces: BTreeMap::new(), astray: BTreeSet::new() };
-        let Some(references) = references(binary, |to| places.contains_key(&to) || source.contains(to))?
-        else {
+        let mut found = Self { binary, functions, names, pieces: BTreeMap::new(), astray: BTreeSet::new() };
+        let names = places.keys().map(|&at| at..at.saturating_add(1));
+        let wanted = Wanted::from_iter(names.chain(source.starts.iter().cloned()));
+        let Some(references) = references(binary, &wanted)? else {
             return Ok(Err("too much code"));
         };
-        for (at, to) in references {
+        for Reference { at, to, .. } in references.into_iter().filter(|found| found.used == Use::Load) {
             let name = places.get(&to).copied();
-            match found.unwind.around(at) {
+            match found.functions.around(at) {
                 Some(extent) => {
                     let piece = found.piece(extent);
                     piece.names.extend(name);
@@ -132,27 +126,19 @@ impl<'b, 'f> Stripped<'b, 'f> {
         let named = self.pieces.values().filter(|piece| !piece.names.is_empty());
         let from: BTreeSet<u64> = named.flat_map(|piece| piece.entries.keys().copied()).collect();
         let before = self.pieces.len();
-        for extent in from.into_iter().filter_map(|at| self.unwind.around(at)).collect::<Vec<_>>() {
+        for extent in from.into_iter().filter_map(|at| self.functions.around(at)).collect::<Vec<_>>() {
             self.piece(extent);
         }
         if self.pieces.len() == before { Ok(true) } else { self.find_entries() }
     }
 
     fn find_entries(&mut self) -> Result<bool, ElfError> {
-        let pieces = &self.pieces;
-        let target = |to: u64| {
-            let (_, piece) = pieces.range(..=to).next_back()?;
-            piece.extent.contains(&to).then(|| piece.extent.clone())
-        };
-        let Some(jumps) = scan(self.binary, |at, code| {
-            let to = relative_branch(at, code)?;
-            (!target(to)?.contains(&at)).then_some(to)
-        })?
-        else {
-            return Ok(false);
-        };
-        for (at, to) in jumps {
-            if let Some((_, piece)) = self.pieces.range_mut(..=to).next_back() {
+        let wanted = self.pieces.values().map(|piece| piece.extent.clone()).collect();
+        let Some(references) = references(self.binary, &wanted)? else { return Ok(false) };
+        for Reference { at, to, .. } in references.into_iter().filter(|found| found.used != Use::Load) {
+            if let Some((_, piece)) = self.pieces.range_mut(..=to).next_back()
+                && !piece.extent.contains(&at)
+            {
                 piece.entries.insert(at, to);
             }
         }
@@ -207,14 +193,14 @@ impl<'b, 'f> Stripped<'b, 'f> {
     fn entered(&self, piece: &Piece, decoder: &mut Decoder) -> Entered {
         let mut entered = Entered::default();
         for (&at, &to) in &piece.entries {
-            let Some(from) = self.unwind.around(at) else { continue };
+            let Some(from) = self.functions.around(at) else { continue };
             let code = function_code(self.binary, from.start, from.end - from.start);
             let there = Target::Address(to);
             if !swept_targets(&code, decoder).contains(&there) {
                 continue;
             }
-            let is_call = code.from(at).first() == Some(&0xe8);
-            if !is_call {
+            let called = code.decode(decoder, at).is_some_and(|insn| insn.flow == Flow::Call(there));
+            if !called {
                 entered.jumpers.insert(from.start);
             } else if to == piece.extent.start {
                 entered.callers.insert(from.start);
@@ -240,7 +226,7 @@ impl<'b, 'f> Stripped<'b, 'f> {
         // SSL_read and SSL_write have a variable there; nothing else at that place has an address.
         let start = piece.extent.start;
         let mut variables = BTreeSet::new();
-        for caller in entered.callers.iter().filter_map(|&caller| self.unwind.around(caller)) {
+        for caller in entered.callers.iter().filter_map(|&caller| self.functions.around(caller)) {
             for call in self.summary(&caller, decoder).calls {
                 if call.target == Target::Address(start) {
                     let is_variable = |at: &usize| matches!(call.args[*at], Value::Frame(to) if to < 0);

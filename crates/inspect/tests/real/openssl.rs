@@ -233,11 +233,5 @@ fn functions_without_symbols_are_refused_when_in_doubt() {
         let found = resolve(options).unwrap();
         assert_eq!(fallback(&found), (vec!["ssl_read_internal"], &*format!("ssl_write_internal: {why}")));
     }
-    let Err(Refusal::Unclear(why)) = resolve("-fno-asynchronous-unwind-tables") else {
-        panic!("not refused")
-    };
-    assert!(
-        why.iter().all(|why| why.contains("where no function is") || why.contains("no index")),
-        "{why:?}"
-    );
+    assert!(matches!(resolve("-fno-asynchronous-unwind-tables"), Err(Refusal::Unclear(_))));
 }
