@@ -113,6 +113,12 @@ pub enum Evidence {
         /// The path of the source file.
         source: String,
     },
+    /// No symbol and no name: the numbers that it gives with its errors, the path of its source file, and what its
+    /// code does with its arguments.
+    ErrorCodes {
+        /// The path of the source file.
+        source: String,
+    },
 }
 
 /// How sure it is that an address is that function.
@@ -149,6 +155,11 @@ impl fmt::Display for Evidence {
 }
 
 impl Purpose {
+    /// Whether the hook sees bytes of the program.
+    pub(crate) fn moves_plaintext(&self) -> bool {
+        matches!(self, Self::Read(_) | Self::Write(_) | Self::SendFile)
+    }
+
     /// The arguments that are read when the function is entered.
     pub(crate) fn arguments(&self) -> Vec<Arg> {
         match self {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::state::State;
 pub(crate) use super::state::Value;
-use super::{Code, Decoder, Flow, Insn, MOST_ARGS, Target};
+use super::{Code, Decoder, Effect, Flow, Insn, MOST_ARGS, Target};
 
 /// Most instructions looked at (again after a merge) before a function counts as too large.
 const MOST_STEPS: usize = 1 << 15;
@@ -20,6 +20,8 @@ pub(crate) struct CallSite {
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
     pub(crate) calls: Vec<CallSite>,
+    /// Places outside of its frame that it stores to: the first byte of each store.
+    pub(crate) stores: Vec<Value>,
     /// Where its jumps and branches go to.
     pub(crate) jump_targets: BTreeSet<u64>,
     /// Whether everything reachable was seen.
@@ -92,6 +94,12 @@ impl Walk<'_> {
     fn into_summary(mut self) -> Summary {
         let abi = self.code.abi();
         for (state, insn) in self.before.values() {
+            if let Some(Effect::Store { base, at, .. }) = insn.map(|insn| insn.effect) {
+                let place = state.get(base).plus(at);
+                self.summary
+                    .stores
+                    .extend(Some(place).filter(|place| matches!(place, Value::Arg(_) | Value::Reached(..))));
+            }
             let target = match insn.map(|insn| insn.flow) {
                 Some(Flow::Call(target)) => target,
                 Some(Flow::Branch(to)) if !self.code.contains(to) => Target::Address(to),
@@ -109,16 +117,16 @@ impl Walk<'_> {
     }
 }
 
-/// Where the direct calls and jumps in `code` go, read from one end to the other: also sees what only a
+/// The calls and jumps in `code` and where they go, read from one end to the other: also sees what only a
 /// computed jump reaches, but cannot say when it happens.
-pub(crate) fn swept_targets(code: &Code, decoder: &mut Decoder) -> Vec<Target> {
+pub(crate) fn swept_targets(code: &Code, decoder: &mut Decoder) -> Vec<(u64, Target)> {
     let mut targets = Vec::new();
     let mut at = code.start;
     while code.contains(at) {
         let insn = code.decode(decoder, at);
         match insn.map(|insn| insn.flow) {
-            Some(Flow::Call(target) | Flow::Jump(target)) => targets.push(target),
-            Some(Flow::Branch(to)) => targets.push(Target::Address(to)),
+            Some(Flow::Call(target) | Flow::Jump(target)) => targets.push((at, target)),
+            Some(Flow::Branch(to)) => targets.push((at, Target::Address(to))),
             _ => {}
         }
         at = at.saturating_add(insn.map_or(code.shortest(), |insn| u64::from(insn.len)));

@@ -1,6 +1,7 @@
 //! Machine code reduced to what the analyses ask: where control goes, which register holds what.
 
 pub(crate) mod arm64;
+pub(crate) mod body;
 pub(crate) mod flow;
 mod state;
 pub(crate) mod x86;
@@ -144,7 +145,7 @@ impl Code {
     }
 
     /// Length of the shortest instruction, to get past bytes that are none.
-    fn shortest(&self) -> u64 {
+    pub(crate) fn shortest(&self) -> u64 {
         match self.machine {
             Machine::X86_64 => 1,
             Machine::Aarch64 => 4,
