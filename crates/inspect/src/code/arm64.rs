@@ -93,6 +93,7 @@ fn effect(word: u32) -> Effect {
     let (to, base, from) = (reg(word, 0), reg(word, 5), reg(word, 16));
     let by = i64::from(bits(word, 10, 12) << (12 * bits(word, 22, 1)));
     let at = i64::from(bits(word, 10, 12));
+    let (second, pair_at) = (reg(word, 10), distance(word, 15, 7).wrapping_mul(2) as i64);
     match word {
         // movz xd and wd, with the constant in one of the quarters
         _ if word & 0x7f80_0000 == 0x5280_0000 && to != SP => {
@@ -116,6 +117,14 @@ fn effect(word: u32) -> Effect {
         _ if word & 0xffc0_0000 == 0xf940_0000 && to != SP => Effect::Load { to, base, at: at * 8, size: 8 },
         _ if matches!(word & 0xffc0_0000, 0xb940_0000 | 0xb980_0000) && to != SP => {
             Effect::Load { to, base, at: at * 4, size: 4 }
+        }
+        // stp and ldp of x, neither pre- nor post-indexed
+        _ if word & 0xffc0_0000 == 0xa900_0000 => {
+            let from = [not_zero(to), not_zero(second)];
+            Effect::StorePair { base, at: pair_at, from }
+        }
+        _ if word & 0xffc0_0000 == 0xa940_0000 && to != SP && second != SP => {
+            Effect::LoadPair { to: [to, second], base, at: pair_at }
         }
         _ => stack_move(word).or_else(|| other_store(word)).unwrap_or(Effect::Other),
     }
@@ -174,6 +183,8 @@ fn writes(word: u32) -> RegSet {
         // Loads and stores.
         class if class & 0b0101 == 0b0100 => loads_and_stores(word, results),
         _ if results == 0 && computes_stack_pointer(word) => STACK,
+        // Conditional comparisons have flags in the first field.
+        _ if word & 0x1fe0_0000 == 0x1a40_0000 => 0,
         // Everything else computes into the first field.
         _ => results,
     }

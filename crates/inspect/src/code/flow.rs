@@ -94,12 +94,14 @@ impl Walk<'_> {
     fn into_summary(mut self) -> Summary {
         let abi = self.code.abi();
         for (state, insn) in self.before.values() {
-            if let Some(Effect::Store { base, at, .. }) = insn.map(|insn| insn.effect) {
-                let place = state.get(base).plus(at);
-                self.summary
-                    .stores
-                    .extend(Some(place).filter(|place| matches!(place, Value::Arg(_) | Value::Reached(..))));
-            }
+            let stored = match insn.map(|insn| insn.effect) {
+                Some(Effect::Store { base, at, .. } | Effect::StorePair { base, at, .. }) => {
+                    state.get(base).plus(at)
+                }
+                _ => Value::Unknown,
+            };
+            let outside = matches!(stored, Value::Arg(_) | Value::Reached(..));
+            self.summary.stores.extend(outside.then_some(stored));
             let target = match insn.map(|insn| insn.flow) {
                 Some(Flow::Call(target)) => target,
                 Some(Flow::Branch(to)) if !self.code.contains(to) => Target::Address(to),

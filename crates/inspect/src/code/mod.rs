@@ -108,6 +108,18 @@ pub(crate) enum Effect {
         size: u32,
         from: Option<Reg>,
     },
+    /// aarch64: `to` = 8 bytes each, from `base` + `at` on.
+    LoadPair {
+        to: [Reg; 2],
+        base: Reg,
+        at: i64,
+    },
+    /// aarch64: 8 bytes each, from `base` + `at` on, = `from`; `None` is zero.
+    StorePair {
+        base: Reg,
+        at: i64,
+        from: [Option<Reg>; 2],
+    },
     /// x86_64: moves the stack pointer down by 8 and stores there.
     Push {
         from: Option<Reg>,

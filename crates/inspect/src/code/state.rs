@@ -141,6 +141,19 @@ impl State {
                 self.store(self.get(base).plus(at), size, value);
                 [None, None]
             }
+            Effect::LoadPair { to, base, at } => {
+                let base = self.get(base);
+                let load = |to, at| Some((to, self.load(base.plus(at), 8)));
+                [load(to[0], at), load(to[1], at.saturating_add(8))]
+            }
+            Effect::StorePair { base, at, from } => {
+                let base = self.get(base);
+                for (from, at) in from.into_iter().zip([at, at.saturating_add(8)]) {
+                    let value = from.map_or(Value::Unknown, |from| self.get(from));
+                    self.store(base.plus(at), 8, value);
+                }
+                [None, None]
+            }
             Effect::Push { from } => {
                 let value = from.map_or(Value::Unknown, |from| self.get(from));
                 self.store(stack.plus(-8), 8, value);

@@ -89,8 +89,8 @@ impl<'o, 'b, 'f> Library<'o, 'b, 'f> {
                 Err(why) => findings.notes.push(format!("{}: {why}", direction.internal())),
             }
         }
-        // Where those are not whole, these may be part of others, too.
-        let whole = findings.notes.is_empty();
+        // Where those are part of others, these may be, too.
+        let whole = findings.notes.is_empty() && findings.found.len() == 2;
         for (name, purpose) in known::LIFECYCLE.into_iter().filter(|_| whole) {
             match self.only(name) {
                 Ok(function) => findings.found.push(self.found(name, purpose, function)),
@@ -126,15 +126,91 @@ impl<'o, 'b, 'f> Library<'o, 'b, 'f> {
         }
     }
 
-    /// What moves plaintext in one direction: the internal function; without one, as before 1.1.1, the public one.
+    /// What moves plaintext in one direction: the internal function, or the public ones that it is part of.
     fn direction(&self, direction: Direction, decoder: &mut Decoder) -> Result<Vec<Found>, Why> {
         let internal = direction.internal();
-        if self.named(internal)?.is_empty() && !self.named(direction.simple())?.is_empty() {
-            return Ok(vec![self.simple(direction, decoder)?]);
+        match *self.named(internal)? {
+            [] => Ok(vec![self.simple(direction, decoder)?]),
+            [function] if !self.has_public_name(function) => {
+                let out = self.out(function, decoder)?;
+                Ok(vec![self.found(internal, direction.internal_purpose(out), function)])
+            }
+            ref functions => self.publics(direction, functions, decoder),
         }
-        let function = self.only(internal)?;
-        let out = self.out(function, decoder)?;
-        Ok(vec![self.found(internal, direction.internal_purpose(out), function)])
+    }
+
+    /// `SSL_read` or `SSL_write` where there is no internal function, as before 1.1.1.
+    fn simple(&self, direction: Direction, decoder: &mut Decoder) -> Result<Found, Why> {
+        let public = known::public(direction.simple()).ok_or("not a public function")?;
+        let function = self.only(public.name)?;
+        let summary = self.outline.summary(function.extent.start, decoder);
+        if own_calls(&summary).next().is_none() {
+            return Err(NO_PROTOCOL);
+        }
+        Ok(self.found(public.name, public.purpose, function))
+    }
+
+    fn has_public_name(&self, function: &Function) -> bool {
+        self.names(function).any(|name| known::public(name).is_some())
+    }
+
+    fn names(&self, function: &Function) -> impl Iterator<Item = &'static str> {
+        let start = function.extent.start;
+        let names = self.functions.iter().find(|(other, _)| other.extent.start == start);
+        names.into_iter().flat_map(|(_, names)| names.iter().copied())
+    }
+
+    /// The public functions that the internal one was made part of: all of them, each once. It may be there, too.
+    fn publics(
+        &self,
+        direction: Direction,
+        functions: &[&Function],
+        decoder: &mut Decoder,
+    ) -> Result<Vec<Found>, Why> {
+        let mut found = BTreeMap::new();
+        for function in functions {
+            let (name, purpose) = self
+                .public(direction, function, decoder)
+                .ok_or("it is part of a function that is not known")?;
+            if found.insert(name, self.found(name, purpose, function)).is_some() {
+                return Err("it is part of two functions that look the same");
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+
+    /// By its own name, or, if its errors do not give it, by its out argument.
+    fn public(
+        &self,
+        direction: Direction,
+        function: &Function,
+        decoder: &mut Decoder,
+    ) -> Option<(&'static str, Purpose)> {
+        let form = form(&self.outline.summary(function.extent.start, decoder))?;
+        let mut names = self.names(function).filter_map(known::public);
+        let public = match (names.next(), form) {
+            (Some(named), _) => {
+                let fits = named.form == form || named.form == Form::Indirect && form != Form::Local;
+                Some(named).filter(|_| fits && names.next().is_none())
+            }
+            (None, Form::Passed(out)) if self.has_early_caller(function, decoder) => {
+                return Some((direction.internal(), direction.internal_purpose(out)));
+            }
+            (None, _) => {
+                let mut others = known::PUBLIC.iter().filter(|public| public.form != Form::Local);
+                others.find(|public| public.direction == Some(direction) && public.form == form)
+            }
+        };
+        let public = public.filter(|public| public.direction == Some(direction))?;
+        Some((public.name, public.purpose))
+    }
+
+    /// Whether a function for early data calls it: those for other data do not call one another where the internal
+    /// function is part of them.
+    fn has_early_caller(&self, function: &Function, decoder: &mut Decoder) -> bool {
+        let callers = self.outline.entries(function.extent.start, decoder).callers;
+        let early = |names: &BTreeSet<&str>| names.iter().any(|name| name.ends_with("_early_data"));
+        self.functions.iter().any(|(other, names)| callers.contains(&other.extent.start) && early(names))
     }
 
     /// The position of the internal function's out argument, by its code and by its callers.
@@ -162,18 +238,6 @@ impl<'o, 'b, 'f> Library<'o, 'b, 'f> {
         }
         Ok(Arg(out as u8 + 1))
     }
-
-    /// `SSL_read` or `SSL_write` itself, if it calls the protocol's own function.
-    fn simple(&self, direction: Direction, decoder: &mut Decoder) -> Result<Found, Why> {
-        let public = known::public(direction.simple()).filter(|public| public.form == Form::Local);
-        let public = public.ok_or("not a public function")?;
-        let function = self.only(public.name)?;
-        let summary = self.outline.summary(function.extent.start, decoder);
-        if !protocol_calls(&summary).any(|args| matches!(args[2], Value::Arg(2) | Value::Half(2))) {
-            return Err(NO_PROTOCOL);
-        }
-        Ok(self.found(public.name, public.purpose, function))
-    }
 }
 
 /// The names that a function gives as numbers.
@@ -196,6 +260,20 @@ fn protocol_calls(summary: &Summary) -> impl Iterator<Item = &[Value]> {
     let own = [Value::Arg(0), Value::Arg(1)];
     let calls = summary.calls.iter().filter(|call| call.target == Target::Unknown);
     calls.map(|call| call.args.as_slice()).filter(move |args| args.starts_with(&own))
+}
+
+/// Those that go on with its own length.
+fn own_calls(summary: &Summary) -> impl Iterator<Item = &[Value]> {
+    protocol_calls(summary).filter(|args| matches!(args[2], Value::Arg(2) | Value::Half(2)))
+}
+
+/// What a function gives the protocol's own as its out argument, if all its calls agree.
+fn form(summary: &Summary) -> Option<Form> {
+    let mut forms = own_calls(summary).map(|args| match args[3] {
+        Value::Arg(out) if OUTS.contains(&usize::from(out)) => Form::Passed(Arg(out + 1)),
+        _ => Form::Local,
+    });
+    forms.next().filter(|form| summary.complete && forms.all(|other| other == *form))
 }
 
 /// The argument that the function passes on as `out` in `s->method->ssl_read(s, buf, num, out)` (or
