@@ -43,6 +43,11 @@ impl<'b, 'f> Functions<'b, 'f> {
             Known::Called(segments) => segments.iter().find_map(|starts| starts.around(address)),
         }
     }
+
+    /// Whether every start is one for sure: what seems to call it may be the middle of another instruction.
+    pub(crate) fn exact(&self) -> bool {
+        matches!(self.0, Known::Unwind(_))
+    }
 }
 
 /// The called addresses of a segment: a bit for each that can be one.
@@ -119,9 +124,9 @@ fn calls(machine: Machine, piece: &[u8], start: u64, mut found: impl FnMut(u64))
         }
         Machine::Aarch64 => {
             for (index, word) in piece.as_chunks::<4>().0.iter().enumerate() {
-                if arm64::may_branch(u32::from_le_bytes(*word))
-                    && let Some(insn) = arm64::decode(word, start.wrapping_add(index as u64 * 4))
-                    && let Flow::Call(Target::Address(to)) = insn.flow
+                let (word, at) = (u32::from_le_bytes(*word), start.wrapping_add(index as u64 * 4));
+                if arm64::may_branch(word)
+                    && let Flow::Call(Target::Address(to)) = arm64::flow(word, at)
                 {
                     found(to);
                 }

@@ -7,7 +7,7 @@
 use std::ops::{ControlFlow, Range};
 
 use crate::binary::{Binary, Machine};
-use crate::code::{Effect, Flow, RegSet, Target, arm64};
+use crate::code::{Effect, Flow, RegSet, arm64};
 use crate::constants::MOST;
 use crate::error::ElfError;
 
@@ -72,8 +72,10 @@ impl Wanted {
     }
 
     pub(crate) fn contains(&self, address: u64) -> bool {
-        let after = self.ranges.partition_point(|range| range.start <= address);
-        self.may_be(address) && after.checked_sub(1).is_some_and(|at| self.ranges[at].contains(&address))
+        self.may_be(address) && {
+            let after = self.ranges.partition_point(|range| range.start <= address);
+            after.checked_sub(1).is_some_and(|at| self.ranges[at].contains(&address))
+        }
     }
 }
 
@@ -164,6 +166,38 @@ impl Registers {
             self.values[usize::from(reg) % 32] = value;
         }
     }
+
+    fn branch(&mut self, word: u32, at: u64) -> Option<(u64, Use)> {
+        match arm64::flow(word, at) {
+            Flow::Call(target) => {
+                self.known &= !arm64::ABI.clobbered;
+                target.address().map(|to| (to, Use::Call))
+            }
+            Flow::Jump(target) => target.address().map(|to| (to, Use::Jump)),
+            Flow::Branch(to) => Some((to, Use::Jump)),
+            Flow::Next | Flow::Stop => None,
+        }
+    }
+
+    /// Any other instruction.
+    fn compute(&mut self, bytes: &[u8; 4], at: u64) -> Option<(u64, Use)> {
+        let insn = arm64::decode(bytes, at)?;
+        match insn.effect {
+            Effect::Offset { to, base, by } => {
+                let value = self.get(base).map(|value| value.wrapping_add_signed(by));
+                self.set(to, value);
+                value.map(|value| (value, Use::Load))
+            }
+            Effect::Copy { to, from } => {
+                self.set(to, self.get(from));
+                None
+            }
+            _ => {
+                self.known &= !insn.writes;
+                None
+            }
+        }
+    }
 }
 
 fn sweep_arm64(
@@ -176,40 +210,18 @@ fn sweep_arm64(
     let (words, _) = piece.as_chunks::<4>();
     for (index, bytes) in words.iter().enumerate() {
         let word = u32::from_le_bytes(*bytes);
-        if registers.known & arm64::named(word) == 0 && !arm64::has_constant(word) && !arm64::may_branch(word)
-        {
-            continue;
-        }
         let at = start.wrapping_add(index as u64 * 4);
-        let insn = arm64::decode(bytes, at);
-        let Some(insn) = insn else { continue };
-        let (to, used) = match (insn.flow, insn.effect) {
-            (Flow::Call(target), _) => {
-                registers.known &= !arm64::ABI.clobbered;
-                (target, Use::Call)
-            }
-            (Flow::Jump(target), _) => (target, Use::Jump),
-            (Flow::Branch(to), _) => (Target::Address(to), Use::Jump),
-            (_, Effect::Constant { to, value }) => {
-                registers.set(to, Some(value));
-                (Target::Address(value), Use::Load)
-            }
-            (_, Effect::Offset { to, base, by }) => {
-                let value = registers.get(base).map(|value| value.wrapping_add_signed(by));
-                registers.set(to, value);
-                (value.map_or(Target::Unknown, Target::Address), Use::Load)
-            }
-            (_, Effect::Copy { to, from }) => {
-                let value = registers.get(from);
-                registers.set(to, value);
-                (Target::Unknown, Use::Load)
-            }
-            _ => {
-                registers.known &= !insn.writes;
-                (Target::Unknown, Use::Load)
-            }
+        let referred = if arm64::may_branch(word) {
+            registers.branch(word, at)
+        } else if let Some((to, value)) = arm64::near_address(word, at) {
+            registers.set(to, Some(value));
+            Some((value, Use::Load))
+        } else if registers.known & arm64::named(word) != 0 {
+            registers.compute(bytes, at)
+        } else {
+            None
         };
-        if let Target::Address(to) = to
+        if let Some((to, used)) = referred
             && wanted.contains(to)
         {
             hits.push(Reference { at, to, used });

@@ -13,26 +13,22 @@ const SP: Reg = 31;
 pub(crate) fn decode(bytes: &[u8], address: u64) -> Option<Insn> {
     let word = word_at(bytes, 0)?;
     let effect = match near_address(word, address) {
-        Some(value) if reg(word, 0) != SP => Effect::Constant { to: reg(word, 0), value },
-        _ => effect(word),
+        Some((to, value)) => Effect::Constant { to, value },
+        None => effect(word),
     };
     Some(Insn { len: 4, flow: flow(word, address), effect, writes: writes(word) })
 }
 
-/// What `adr` and, for whole pages, `adrp` compute.
-fn near_address(word: u32, address: u64) -> Option<u64> {
+/// What `adr` and, for whole pages, `adrp` put into which register.
+pub(crate) fn near_address(word: u32, address: u64) -> Option<(Reg, u64)> {
     let field = i64::from(bits(word, 5, 19) << 2 | bits(word, 29, 2));
     let signed = (field << 43) >> 43;
-    match word & 0x9f00_0000 {
-        0x1000_0000 => Some(address.wrapping_add_signed(signed)),
-        0x9000_0000 => Some((address & !0xfff).wrapping_add_signed(signed << 12)),
-        _ => None,
-    }
-}
-
-/// Whether an instruction can put a constant into a register: those that compute with constants.
-pub(crate) fn has_constant(word: u32) -> bool {
-    word & 0x1c00_0000 == 0x1000_0000
+    let value = match word & 0x9f00_0000 {
+        0x1000_0000 => address.wrapping_add_signed(signed),
+        0x9000_0000 => (address & !0xfff).wrapping_add_signed(signed << 12),
+        _ => return None,
+    };
+    Some((reg(word, 0), value)).filter(|(to, _)| *to != SP)
 }
 
 /// Whether an instruction is a branch, or of the same group.
@@ -67,7 +63,8 @@ fn distance(word: u32, at: u32, len: u32) -> u64 {
     (signed * 4) as u64
 }
 
-fn flow(word: u32, address: u64) -> Flow {
+/// Where control goes.
+pub(crate) fn flow(word: u32, address: u64) -> Flow {
     let to = |at, len| address.wrapping_add(distance(word, at, len));
     match word {
         _ if word & 0xfc00_0000 == 0x1400_0000 => Flow::Jump(Target::Address(to(0, 26))),
@@ -234,7 +231,7 @@ pub(crate) fn stub_slot(bytes: &[u8], address: u64) -> Option<u64> {
     if adrp & 0x9f00_001f != 0x9000_0010 || load & 0xffc0_03ff != 0xf940_0211 || branch? != BR_X17 {
         return None;
     }
-    let page = near_address(adrp, address.checked_add(skip as u64 * 4)?)?;
+    let (_, page) = near_address(adrp, address.checked_add(skip as u64 * 4)?)?;
     Some(page.wrapping_add(u64::from(bits(load, 10, 12)) * 8))
 }
 

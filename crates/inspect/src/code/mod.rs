@@ -69,6 +69,16 @@ pub(crate) enum Target {
     Unknown,
 }
 
+impl Target {
+    /// The address, if the instruction has it.
+    pub(crate) fn address(self) -> Option<u64> {
+        match self {
+            Self::Address(address) => Some(address),
+            Self::Slot(_) | Self::Unknown => None,
+        }
+    }
+}
+
 /// What an instruction does to a register beyond overwriting it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {

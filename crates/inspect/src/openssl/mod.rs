@@ -38,7 +38,7 @@ pub struct OpenSsl {
 pub enum Flavour {
     /// openssl.org.
     OpenSsl,
-    /// Google's.
+    /// Google's, and Amazon's AWS-LC, which is made from it.
     BoringSsl,
     /// OpenBSD's.
     LibreSsl,
@@ -73,7 +73,7 @@ pub enum Refusal {
 
 /// Whether it is worth calling [`resolve`]: cheap, and only a `false` is certain.
 pub fn may_be(binary: &Binary<'_>) -> Result<bool, ElfError> {
-    Ok(binary.may_have(&known::plaintext_names())? || Source::find(binary)?.is_some())
+    Ok(binary.may_have(&known::plaintext_names())? || !Source::find(binary)?.is_empty())
 }
 
 /// The plaintext hooks of a file, by its symbols; without such symbols as [`resolve_without_symbols`].

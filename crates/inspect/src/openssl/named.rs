@@ -12,23 +12,23 @@ use crate::{site, version};
 /// The plaintext hooks of a file, by its symbols.
 pub(super) fn resolve(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
     let symbols = binary.symbols(&known::all_names())?;
-    let mut finder =
-        Finder { binary, symbols: &symbols, decoder: Decoder::default(), notes: vec![], missing: vec![] };
+    let texts = version::texts(binary);
+    let flavour = flavour(&texts, &symbols);
+    let decoder = Decoder::default();
+    let mut finder = Finder { binary, symbols: &symbols, flavour, decoder, notes: vec![], missing: vec![] };
     let hooks = finder.hooks();
     let Finder { mut notes, missing, .. } = finder;
     if !hooks.iter().any(|hook| hook.purpose.moves_plaintext()) {
         return Err(if notes.is_empty() { Refusal::NotOpenSsl } else { Refusal::Unclear(notes) });
     }
     notes.extend(missing.iter().map(|direction| format!("no function that {direction}s is defined here")));
-    let texts = version::texts(binary);
-    let flavour = flavour(&texts, &symbols);
     Ok(OpenSsl { version: single(texts), flavour, hooks, keys: None, notes })
 }
 
 /// By version text, else by a function that only one of them has.
 fn flavour(texts: &[String], symbols: &Symbols) -> Flavour {
     match texts {
-        [text] if text.contains("BoringSSL") => Flavour::BoringSsl,
+        [text] if text.contains("BoringSSL") || text.contains("AWS-LC") => Flavour::BoringSsl,
         [text] if text.starts_with("LibreSSL") => Flavour::LibreSsl,
         [text] if text.starts_with("OpenSSL") => Flavour::OpenSsl,
         _ => known::MARKS
@@ -41,6 +41,7 @@ fn flavour(texts: &[String], symbols: &Symbols) -> Flavour {
 struct Finder<'b, 'f> {
     binary: &'b Binary<'f>,
     symbols: &'b Symbols,
+    flavour: Flavour,
     decoder: Decoder,
     notes: Vec<String>,
     missing: Vec<Direction>,
@@ -66,6 +67,10 @@ impl Finder<'_, '_> {
         if !forms().any(|public| self.symbols.get(public.name).is_some()) {
             self.missing.push(direction);
             return Vec::new();
+        }
+        // There is no internal function that has the bytes.
+        if self.flavour == Flavour::BoringSsl {
+            return forms().filter_map(|public| self.public(public)).collect();
         }
         let family = Family::new(self.binary, self.symbols, &mut self.decoder, direction);
         match family.shared(&mut self.decoder) {

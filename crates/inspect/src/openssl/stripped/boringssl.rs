@@ -26,8 +26,8 @@ const HANDSHAKE_FAILURE: u64 = 215;
 const BAD_LENGTH: u64 = 111;
 
 /// Functions that report errors in the source file, with their reasons.
-struct Library<'o, 'b, 'f> {
-    outline: &'o Outline<'b, 'f>,
+struct Library<'b, 'f> {
+    outline: Outline<'b, 'f>,
     functions: Vec<(Function, BTreeSet<u64>)>,
     evidence: Evidence,
 }
@@ -40,16 +40,16 @@ pub(super) fn find(binary: &Binary<'_>, source: &Source) -> Result<Result<Findin
     };
     let mut decoder = Decoder::default();
     let mut library = Library {
-        outline: &outline,
+        outline,
         functions: Vec::new(),
         evidence: Evidence::ErrorCodes { source: source.path.clone() },
     };
-    for function in outline.functions(&mut decoder) {
-        let Some(body) = outline.body(&function, &mut decoder) else { continue };
+    for function in library.outline.functions(&mut decoder) {
+        let Some(body) = library.outline.body(&function, &mut decoder) else { continue };
         let errors = Errors::of(&body, function.paths(source), LIBRARY);
         library.functions.push((function, errors.reasons));
     }
-    Ok(Ok(library.findings(&mut decoder)))
+    library.findings(&mut decoder).map(Ok)
 }
 
 /// Where the bytes that were decrypted and not yet read are, from the connection object on: the offsets of the pointer
@@ -76,22 +76,24 @@ struct Reader {
     consumes: bool,
 }
 
-impl Library<'_, '_, '_> {
-    fn findings(&self, decoder: &mut Decoder) -> Findings {
+impl Library<'_, '_> {
+    fn findings(&mut self, decoder: &mut Decoder) -> Result<Findings, ElfError> {
         let mut findings = Findings::new(Flavour::BoringSsl);
         for (name, start) in [("SSL_read", self.read(decoder)), ("SSL_write", self.write(decoder))] {
-            match start.and_then(|start| self.found(name, start)) {
-                Ok(found) => findings.found.push(found),
-                Err(why) => findings.notes.push(format!("{name}: {why}")),
+            let found = match start {
+                Ok(start) => self.outline.extent(start, decoder)?.ok_or("its start is not sure"),
+                Err(why) => Err(why),
+            };
+            match (found, known::public(name)) {
+                (Ok(extent), Some(public)) => {
+                    let evidence = self.evidence.clone();
+                    findings.found.push(Found { name, purpose: public.purpose, extent, evidence });
+                }
+                (Err(why), _) => findings.notes.push(format!("{name}: {why}")),
+                (Ok(_), None) => {}
             }
         }
-        findings
-    }
-
-    fn found(&self, name: &'static str, start: u64) -> Result<Found, Why> {
-        let public = known::public(name).ok_or("not a public function")?;
-        let extent = self.outline.extent(start).ok_or("it is not among the functions")?;
-        Ok(Found { name, purpose: public.purpose, extent, evidence: self.evidence.clone() })
+        Ok(findings)
     }
 
     /// The starts of functions with all these reasons.

@@ -43,10 +43,15 @@ impl Findings {
 
 /// The plaintext hooks of a file, without its symbols.
 pub(super) fn resolve(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
-    let Some(source) = Source::find(binary)? else { return Err(Refusal::NotOpenSsl) };
+    let sources = Source::find(binary)?;
+    let source = match sources.as_slice() {
+        [] => return Err(Refusal::NotOpenSsl),
+        [source] => source,
+        _ => return Err(Refusal::Unclear(vec!["two libraries in one file".to_owned()])),
+    };
     let findings = match source.language {
-        Language::C => openssl::find(binary, &source)?,
-        Language::Cpp => boringssl::find(binary, &source)?,
+        Language::C => openssl::find(binary, source)?,
+        Language::Cpp => boringssl::find(binary, source)?,
     };
     let findings = findings.map_err(|why| Refusal::Unclear(vec![format!("{}: {why}", source.path)]))?;
     let addresses: BTreeSet<_> = findings.found.iter().map(|found| found.extent.start).collect();

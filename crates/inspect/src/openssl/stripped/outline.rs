@@ -116,7 +116,13 @@ impl<'b, 'f> Outline<'b, 'f> {
                 function.shared |= owners.len() > 1;
             }
         }
+        functions.retain(|start, _| self.is_start(*start, decoder));
         functions.into_values().collect()
+    }
+
+    /// Whether a function starts there for sure: also by a disassembly of what calls it.
+    fn is_start(&self, address: u64, decoder: &mut Decoder) -> bool {
+        self.functions.exact() || self.entries(address, decoder).all().next().is_some()
     }
 
     /// The functions that a piece belongs to: itself unless it is a moved one, else those that jump to it.
@@ -167,9 +173,20 @@ impl<'b, 'f> Outline<'b, 'f> {
         summarize(&self.code(&extent), decoder)
     }
 
-    /// The function around an address.
-    pub(super) fn extent(&self, address: u64) -> Option<Range<u64>> {
-        self.functions.around(address)
+    /// The function that starts at an address; `None` if that is not sure.
+    pub(super) fn extent(
+        &mut self,
+        start: u64,
+        decoder: &mut Decoder,
+    ) -> Result<Option<Range<u64>>, ElfError> {
+        let Some(extent) = self.functions.around(start).filter(|extent| extent.start == start) else {
+            return Ok(None);
+        };
+        if !self.functions.exact() && !self.pieces.contains_key(&start) {
+            self.piece(extent.clone());
+            self.find_entries()?;
+        }
+        Ok(self.is_start(start, decoder).then_some(extent))
     }
 
     fn code(&self, extent: &Range<u64>) -> Code {

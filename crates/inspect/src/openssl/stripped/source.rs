@@ -26,9 +26,9 @@ pub(in crate::openssl) struct Source {
 }
 
 impl Source {
-    /// `None` if it is nowhere, which is the usual case and cheap; or in too many places.
-    pub(in crate::openssl) fn find(binary: &Binary<'_>) -> Result<Option<Self>, ElfError> {
-        let mut found: Option<Self> = None;
+    /// One for each library; none is the usual case, and cheap. A path in too many places is left out.
+    pub(in crate::openssl) fn find(binary: &Binary<'_>) -> Result<Vec<Self>, ElfError> {
+        let mut found: Vec<Self> = Vec::new();
         search(binary, &FILES.map(|(file, _)| file.as_bytes()), |address, before, which| {
             let (file, language) = FILES[which];
             let printed = before.iter().rev().take_while(|byte| (b' '..=b'~').contains(*byte)).count();
@@ -36,11 +36,17 @@ impl Source {
             if !(directory.is_empty() || directory.ends_with(b"/")) {
                 return;
             }
-            let path = || String::from_utf8_lossy(directory).into_owned() + file;
-            let source = found.get_or_insert_with(|| Self { path: path(), language, starts: Vec::new() });
-            source.starts.push(address.saturating_sub(printed as u64)..address.saturating_add(1));
+            let start = address.saturating_sub(printed as u64)..address.saturating_add(1);
+            match found.iter_mut().find(|source| source.language == language) {
+                Some(source) => source.starts.push(start),
+                None => {
+                    let path = String::from_utf8_lossy(directory).into_owned() + file;
+                    found.push(Self { path, language, starts: vec![start] });
+                }
+            }
         })?;
-        Ok(found.filter(|source| source.starts.len() < MOST_PLACES))
+        found.retain(|source| source.starts.len() < MOST_PLACES);
+        Ok(found)
     }
 
     pub(super) fn contains(&self, address: u64) -> bool {
