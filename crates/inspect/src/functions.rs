@@ -63,7 +63,10 @@ impl Starts {
     fn new(load: &Segment, step: u64) -> Self {
         let first = load.address & !(step - 1);
         let len = load.file.len + (load.address - first);
-        Self { first, len, step, bits: vec![0; (len / step / 64 + 1) as usize] }
+        let mut bits = vec![0; (len / step / 64 + 1) as usize];
+        // What is before the first call's target is taken as one.
+        bits[0] = 1;
+        Self { first, len, step, bits }
     }
 
     fn insert(&mut self, address: u64) {
@@ -151,7 +154,8 @@ mod tests {
         for address in [0x1010, 0x1048, 0x1050, 0x2000, 0x2010, 0xff0] {
             starts.insert(address);
         }
-        assert_eq!(starts.around(0x100f), None);
+        assert_eq!(starts.around(0xfff), None);
+        assert_eq!(starts.around(0x100f), Some(0x1000..0x1010));
         assert_eq!(starts.around(0x104f), Some(0x1010..0x1050));
         assert_eq!(starts.around(0x1050), Some(0x1050..0x2000));
         assert_eq!(starts.around(0x2007), Some(0x2000..0x2008));

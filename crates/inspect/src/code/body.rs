@@ -160,3 +160,76 @@ impl Body {
         if matches!(insn.flow, Flow::Call(_)) { self.abi.clobbered } else { insn.writes }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binary::Machine;
+
+    fn body(machine: Machine, bytes: &[u8]) -> Body {
+        let code = Code::from_bytes(machine, 0x1000, bytes);
+        Body::read(&[code], &mut Decoder::default()).unwrap()
+    }
+
+    /// Constants only.
+    fn constants(values: &[u64]) -> Constants {
+        Constants { values: values.iter().copied().collect(), others: false }
+    }
+
+    #[test]
+    fn constants_reach_a_shared_call_from_all_paths() {
+        // test %esi,%esi; je +0xd; mov $0xe2,%edx; lea 0x100(%rip),%rcx; jmp +0xc; mov $0xd7,%edx;
+        // lea 0xf1(%rip),%rcx; mov $0x10,%edi; call; ret
+        let code = b"\x85\xf6\x74\x0e\xba\xe2\x00\x00\x00\x48\x8d\x0d\x00\x01\x00\x00\xeb\x0c\
+                     \xba\xd7\x00\x00\x00\x48\x8d\x0d\xf2\x00\x00\x00\xbf\x10\x00\x00\x00\
+                     \xe8\x00\x01\x00\x00\xc3";
+        let body = body(Machine::X86_64, code);
+        for load in [0x1009, 0x1017] {
+            assert_eq!(body.calls_with(load), BTreeSet::from([(0x1023, 3)]));
+        }
+        assert_eq!(body.argument(0x1023, 2), constants(&[0xd7, 0xe2]));
+        assert_eq!(body.argument(0x1023, 3), constants(&[0x1110]));
+        assert!(body.argument(0x1023, 0).is(0x10));
+        // Never written: whatever the caller gave.
+        assert_eq!(body.argument(0x1023, 1), Constants { others: true, ..Constants::default() });
+    }
+
+    #[test]
+    fn arm64_constants_go_through_copies_and_sums() {
+        // adrp x19,+0x2000; add x19,x19,#0x540; mov w1,#226; mov w20,w1; bl; add x3,x19,#0x1f0; mov w2,w20; bl; ret
+        let words: Vec<u8> = [
+            0xd000_0013_u32,
+            0x9115_0273,
+            0x5280_1c41,
+            0x2a01_03f4,
+            0x9400_0040,
+            0x9107_c263,
+            0x2a14_03e2,
+            0x9400_0040,
+            0xd65f_03c0,
+        ]
+        .iter()
+        .flat_map(|word| word.to_le_bytes())
+        .collect();
+        let body = body(Machine::Aarch64, &words);
+        assert_eq!(body.calls_with(0x1014), BTreeSet::from([(0x101c, 3)]));
+        assert!(body.argument(0x101c, 2).is(226));
+        assert!(body.argument(0x101c, 3).is(0x3730));
+        // The first call may have changed it.
+        assert_eq!(body.argument(0x101c, 1), Constants { others: true, ..Constants::default() });
+    }
+
+    #[test]
+    fn what_is_behind_the_end_is_not_reached() {
+        // ret; call
+        let body = body(Machine::X86_64, b"\xc3\xe8\x00\x01\x00\x00");
+        assert!(body.reaches(0x1000) && !body.reaches(0x1001));
+    }
+
+    #[test]
+    fn a_sum_that_grows_in_a_loop_ends() {
+        // mov $1,%edi; add $1,%rdi; jmp to the add, or call on the way
+        let code = b"\xbf\x01\x00\x00\x00\x48\x83\xc7\x01\x74\xfa\xe8\x00\x01\x00\x00\xc3";
+        assert!(body(Machine::X86_64, code).argument(0x100b, 0).others);
+    }
+}

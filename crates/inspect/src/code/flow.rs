@@ -140,6 +140,7 @@ pub(crate) fn swept_targets(code: &Code, decoder: &mut Decoder) -> Vec<(u64, Tar
 mod tests {
     use super::*;
     use crate::binary::Machine;
+    use crate::place::Path;
 
     /// What the first call in the code is given.
     fn first_call(machine: Machine, bytes: &[u8]) -> [Value; MOST_ARGS] {
@@ -201,5 +202,37 @@ mod tests {
         // sub sp,sp,#32; str x0,[sp,#8]; stp x19,x20,[sp]; ldr x0,[sp,#8]; bl
         let words = [0xd100_83ff, 0xf900_07e0, 0xa900_53f3, 0xf940_07e0, 0x9400_0400];
         assert_eq!(arm64(&words)[0], Value::Unknown);
+    }
+
+    #[test]
+    fn pointers_are_followed_from_arguments_on() {
+        let loads = |loads: &[i32], add| Value::Reached(0, Path::new(loads, add).unwrap());
+        // mov 0x30(%rdi),%rax; mov 0x80(%rax),%rsi; call; add %rbx,0x80(%rax) (lost); ret
+        let code = b"\x48\x8b\x47\x30\x48\x8b\xb0\x80\x00\x00\x00\x48\x01\x98\x80\x00\x00\x00\xe8\x00\x10\x00\x00\xc3";
+        let code = Code::from_bytes(Machine::X86_64, 0x1000, code);
+        let summary = summarize(&code, &mut Decoder::default());
+        assert_eq!(summary.calls[0].args[..2], [Value::Arg(0), loads(&[0x30, 0x80], 0)]);
+        assert_eq!(summary.stores, [loads(&[0x30], 0x80)]);
+    }
+
+    #[test]
+    fn arm64_pairs_are_loaded_and_stored() {
+        // ldr x9,[x0,#48]; ldp x1,x2,[x9,#128]; stp x2,x1,[x9,#128]; sub sp,sp,#32; stp x0,x3,[sp]; ldp x4,x5,[sp]; bl
+        let words =
+            [0xf940_1809, 0xa948_0921, 0xa908_0522, 0xd100_83ff, 0xa900_0fe0, 0xa940_17e4, 0x9400_0400];
+        let code: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_le_bytes()).collect();
+        let code = Code::from_bytes(Machine::Aarch64, 0x1000, &code);
+        let summary = summarize(&code, &mut Decoder::default());
+        let loads = |loads: &[i32], add| Value::Reached(0, Path::new(loads, add).unwrap());
+        let args = summary.calls[0].args;
+        assert_eq!(args[1..3], [loads(&[48, 128], 0), loads(&[48, 136], 0)]);
+        assert_eq!(args[4..6], [Value::Arg(0), Value::Arg(3)]);
+        assert_eq!(summary.stores, [loads(&[48], 128)]);
+    }
+
+    #[test]
+    fn an_arm64_conditional_comparison_writes_no_register() {
+        // ccmp w1,#1,#4,ne; bl
+        assert_eq!(arm64(&[0x7a41_1824, 0x9400_0400])[4], Value::Arg(4));
     }
 }

@@ -3,4 +3,5 @@
 
 mod hostile;
 mod openssl;
+mod stripped;
 mod workshop;

@@ -42,36 +42,34 @@ pub(super) fn find(binary: &Binary<'_>, source: &Source) -> Result<Result<Findin
     }
     let names = places.keys().map(|&at| at..at.saturating_add(1));
     let wanted: Wanted = names.chain(source.starts.iter().cloned()).collect();
-    let outline = match Outline::new(binary, &wanted)? {
+    let mut outline = match Outline::new(binary, &wanted)? {
         Ok(outline) => outline,
         Err(why) => return Ok(Err(why)),
     };
     let mut decoder = Decoder::default();
-    let library = Library::new(&outline, source, &places, &mut decoder);
+    let functions = outline.functions(&mut decoder);
+    let library = Library::new(&outline, functions, source, &places, &mut decoder);
     Ok(Ok(library.findings(&mut decoder)))
 }
 
 impl<'o, 'b, 'f> Library<'o, 'b, 'f> {
     fn new(
         outline: &'o Outline<'b, 'f>,
+        functions: Vec<Function>,
         source: &Source,
         places: &BTreeMap<u64, &'static str>,
         decoder: &mut Decoder,
     ) -> Self {
-        let mut functions = outline.functions(decoder);
-        functions.retain(|function| function.loads.values().any(|to| source.contains(*to)));
-        let names =
-            |function: &Function| function.loads.values().filter_map(|to| places.get(to).copied()).collect();
-        let mut functions: Vec<_> = functions
-            .into_iter()
+        let in_source = functions.into_iter().filter(|function| function.paths(source).next().is_some());
+        let mut functions: Vec<_> = in_source
             .map(|function| {
-                let names: BTreeSet<_> = names(&function);
+                let names = function.loads.values().filter_map(|to| places.get(to).copied()).collect();
                 (function, names)
             })
             .collect();
         let path = source.path.clone();
         let mut evidence = Evidence::Strings { source: path.clone() };
-        if functions.iter().all(|(_, names)| names.is_empty()) {
+        if functions.iter().all(|(_, names): &(_, BTreeSet<_>)| names.is_empty()) {
             for (function, names) in &mut functions {
                 names.extend(numbered(outline, function, source, decoder));
             }
@@ -89,8 +87,8 @@ impl<'o, 'b, 'f> Library<'o, 'b, 'f> {
                 Err(why) => findings.notes.push(format!("{}: {why}", direction.internal())),
             }
         }
-        // Where those are part of others, these may be, too.
-        let whole = findings.notes.is_empty() && findings.found.len() == 2;
+        // Where those are part of others, these may be, too; and nothing else tells where these start.
+        let whole = findings.notes.is_empty() && findings.found.len() == 2 && self.outline.exact();
         for (name, purpose) in known::LIFECYCLE.into_iter().filter(|_| whole) {
             match self.only(name) {
                 Ok(function) => findings.found.push(self.found(name, purpose, function)),

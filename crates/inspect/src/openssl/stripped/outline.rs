@@ -103,7 +103,7 @@ impl<'b, 'f> Outline<'b, 'f> {
     }
 
     /// What is loaded by each function, its moved pieces included, and whether it is clear whose they are.
-    pub(super) fn functions(&self, decoder: &mut Decoder) -> Vec<Function> {
+    pub(super) fn functions(&mut self, decoder: &mut Decoder) -> Vec<Function> {
         let mut functions: BTreeMap<u64, Function> = BTreeMap::new();
         for piece in self.pieces.values() {
             let owners = self.owners(piece, decoder);
@@ -116,13 +116,34 @@ impl<'b, 'f> Outline<'b, 'f> {
                 function.shared |= owners.len() > 1;
             }
         }
-        functions.retain(|start, _| self.is_start(*start, decoder));
-        functions.into_values().collect()
+        let mut functions = Vec::from_iter(functions.into_values());
+        if !self.exact() {
+            functions.retain(|function| self.is_start(function.extent.start, decoder));
+            for function in &mut functions {
+                self.drop_others(function, decoder);
+            }
+        }
+        functions
+    }
+
+    /// Whether extents are those of exactly one function.
+    pub(super) fn exact(&self) -> bool {
+        self.functions.exact()
+    }
+
+    /// Where an extent may be several functions: drops the loads of those that control does not get to from its start.
+    fn drop_others(&mut self, function: &mut Function, decoder: &mut Decoder) {
+        let body = self.body(function, decoder);
+        function.loads.retain(|at, to| {
+            let own = body.as_ref().is_some_and(|body| body.reaches(*at));
+            self.astray.extend((!own).then_some(*to));
+            own
+        });
     }
 
     /// Whether a function starts there for sure: also by a disassembly of what calls it.
     fn is_start(&self, address: u64, decoder: &mut Decoder) -> bool {
-        self.functions.exact() || self.entries(address, decoder).all().next().is_some()
+        self.exact() || self.entries(address, decoder).all().next().is_some()
     }
 
     /// The functions that a piece belongs to: itself unless it is a moved one, else those that jump to it.
@@ -182,7 +203,7 @@ impl<'b, 'f> Outline<'b, 'f> {
         let Some(extent) = self.functions.around(start).filter(|extent| extent.start == start) else {
             return Ok(None);
         };
-        if !self.functions.exact() && !self.pieces.contains_key(&start) {
+        if !self.exact() && !self.pieces.contains_key(&start) {
             self.piece(extent.clone());
             self.find_entries()?;
         }
