@@ -53,6 +53,6 @@ fn describe(facts: &OpenSsl) -> String {
             Cost::Emulated | Cost::Nop5 => hook.function.to_owned(),
         })
         .collect();
-    let version = facts.version.as_deref().unwrap_or("OpenSSL");
-    format!("{version}; {}", functions.join(", "))
+    let library = facts.version.clone().unwrap_or_else(|| facts.flavour.to_string());
+    format!("{library}; {}", functions.join(", "))
 }

@@ -109,7 +109,7 @@ int SSL_clear(SSL *s)
 		ERROR(164);
 		return 0;
 	}
-	s->error = 0;
+	complain(s, 0);
 	return 1;
 }
 

@@ -90,7 +90,7 @@ impl<'o, 'b, 'f> Library<'o, 'b, 'f> {
         // Where those are part of others, these may be, too; and nothing else tells where these start.
         let whole = findings.notes.is_empty() && findings.found.len() == 2 && self.outline.exact();
         for (name, purpose) in known::LIFECYCLE.into_iter().filter(|_| whole) {
-            match self.only(name) {
+            match self.lifecycle(name, decoder) {
                 Ok(function) => findings.found.push(self.found(name, purpose, function)),
                 Err(why) => findings.notes.push(format!("{name}: {why}")),
             }
@@ -121,6 +121,21 @@ impl<'o, 'b, 'f> Library<'o, 'b, 'f> {
             [] => Err("no function refers to its name and its source file"),
             [function] => Ok(function),
             _ => Err("several functions refer to its name and its source file"),
+        }
+    }
+
+    /// A function that makes or resets the object. It gives its only argument to others, as `SSL_CTX_up_ref`, or a
+    /// function of the protocol, and a program calls it; one that it was made part of, as `main`, does not look so.
+    fn lifecycle(&self, name: &str, decoder: &mut Decoder) -> Result<&Function, Why> {
+        let function = self.only(name)?;
+        let start = function.extent.start;
+        let calls = self.outline.summary(start, decoder).calls;
+        let passes_on = calls.iter().any(|call| call.args[0] == Value::Arg(0));
+        let called = self.outline.is_library() || self.outline.entries(start, decoder).all().next().is_some();
+        if passes_on && called {
+            Ok(function)
+        } else {
+            Err("it may be part of the function that refers to its name")
         }
     }
 

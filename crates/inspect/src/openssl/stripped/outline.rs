@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::source::Source;
-use crate::binary::Binary;
+use crate::binary::{Binary, Kind};
 use crate::code::body::Body;
 use crate::code::flow::{Summary, summarize, swept_targets};
 use crate::code::{Code, Decoder, Flow, Target};
@@ -124,6 +124,11 @@ impl<'b, 'f> Outline<'b, 'f> {
             }
         }
         functions
+    }
+
+    /// Whether functions may be called from other files.
+    pub(super) fn is_library(&self) -> bool {
+        self.binary.kind() == Kind::SharedObject
     }
 
     /// Whether extents are those of exactly one function.
