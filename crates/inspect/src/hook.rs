@@ -135,7 +135,9 @@ impl Evidence {
     pub fn confidence(&self) -> Confidence {
         match self {
             Self::Symbol(_) | Self::SharedCallee { named: true, .. } => Confidence::Certain,
-            Self::SharedCallee { named: false, .. } | Self::Strings { .. } => Confidence::High,
+            Self::SharedCallee { named: false, .. } | Self::Strings { .. } | Self::ErrorCodes { .. } => {
+                Confidence::High
+            }
         }
     }
 }
@@ -150,6 +152,7 @@ impl fmt::Display for Evidence {
                 write!(out, "called alike by {}{named}", callers.join(", "))
             }
             Self::Strings { source } => write!(out, "refers to its name and to {source}"),
+            Self::ErrorCodes { source } => write!(out, "has the error numbers of one function of {source}"),
         }
     }
 }

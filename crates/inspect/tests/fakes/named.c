@@ -22,7 +22,8 @@ void report(const char *file, int line, const char *function);
 #endif
 #ifdef COLD
 #define RARELY(condition) __builtin_expect(condition, 0)
-__attribute__((cold)) void put_error(int library, int function, int reason, const char *file, int line);
+__attribute__((cold)) void put_error(int library, int function, int reason, const char *file,
+				     int line);
 __attribute__((cold)) void report(const char *file, int line, const char *function);
 #else
 #define RARELY(condition) (condition)
@@ -43,7 +44,8 @@ MAYBE_INLINED int ssl_read_internal(SSL *s, void *buf, size_t num, size_t *readb
 	return s->method->ssl_read(s, buf, num, readbytes);
 }
 
-MAYBE_INLINED int ssl_write_internal(SSL *s, const void *buf, size_t num, FLAGS_PARAMETER size_t *written)
+MAYBE_INLINED int ssl_write_internal(SSL *s, const void *buf, size_t num,
+				     FLAGS_PARAMETER size_t *written)
 {
 	if (RARELY(!s->method)) {
 		ERROR(524);
@@ -89,7 +91,7 @@ int SSL_write(SSL *s, const void *buf, int num)
 		ERROR(208);
 		return -1;
 	}
-	ret = ssl_write_internal(s, buf, (size_t)num, NO_FLAGS &bytes);
+	ret = ssl_write_internal(s, buf, (size_t)num, NO_FLAGS & bytes);
 	return ret > 0 ? (int)bytes : ret;
 }
 
@@ -135,17 +137,28 @@ int another(SSL *s)
 #endif
 
 #ifdef PROGRAM
-void complain(SSL *s, int line) { s->error = line; __asm__ volatile("" ::: "memory"); }
+void complain(SSL *s, int line)
+{
+	s->error = line;
+	__asm__ volatile("" ::: "memory");
+}
 #ifdef NUMBERS
-void put_error(int library, int function, int reason, const char *file, int line) { __asm__ volatile("" ::"r"(library), "r"(function), "r"(reason), "r"(file), "r"(line)); }
+void put_error(int library, int function, int reason, const char *file, int line)
+{
+	__asm__ volatile("" ::"r"(library), "r"(function), "r"(reason), "r"(file), "r"(line));
+}
 #else
-void report(const char *file, int line, const char *function) { __asm__ volatile("" ::"r"(file), "r"(line), "r"(function)); }
+void report(const char *file, int line, const char *function)
+{
+	__asm__ volatile("" ::"r"(file), "r"(line), "r"(function));
+}
 #endif
 int main(int argc, char **argv)
 {
 	SSL *s = (SSL *)argv;
 	size_t n = 0;
 	wrapper();
-	return SSL_read(s, argv, argc) + SSL_write(s, argv, argc) + SSL_read_ex(s, argv, n, &n) + SSL_clear(s);
+	return SSL_read(s, argv, argc) + SSL_write(s, argv, argc) + SSL_read_ex(s, argv, n, &n) +
+	       SSL_clear(s);
 }
 #endif

@@ -12,7 +12,8 @@ struct state {
 struct ssl;
 struct method {
 	int (*read)(struct ssl *, struct state *);
-	int (*write)(struct ssl *, int *needs_handshake, size_t *written, const void *buf, size_t len);
+	int (*write)(struct ssl *, int *needs_handshake, size_t *written, const void *buf,
+		     size_t len);
 };
 typedef struct ssl {
 	const struct method *method;
@@ -128,7 +129,8 @@ PUBLIC int SSL_write(SSL *ssl, const void *buf, int num)
 			return -1;
 		}
 #ifdef ELSEWHERE
-		ret = ssl->method->write(ssl, &needs_handshake, &written, ssl->s3->pending, (size_t)num);
+		ret = ssl->method->write(ssl, &needs_handshake, &written, ssl->s3->pending,
+					 (size_t)num);
 #else
 		ret = ssl->method->write(ssl, &needs_handshake, &written, buf, (size_t)num);
 #endif
