@@ -32,7 +32,8 @@ impl<'b, 'f> Functions<'b, 'f> {
         let unwind = Unwind::read(binary).filter(|unwind| unwind.count().saturating_mul(SPARSE) >= code);
         Some(Self(match unwind {
             Some(unwind) => Known::Unwind(unwind),
-            None => Known::Called(called(binary).filter(|_| code <= MOST)?),
+            None if code <= MOST => Known::Called(called(binary)?),
+            None => return None,
         }))
     }
 
@@ -94,6 +95,8 @@ impl Starts {
 
 /// Most possible starts between which a function is looked for.
 const LONGEST: usize = 1 << 16;
+/// Most segments with code; linkers make one or two.
+const MOST_SEGMENTS: usize = 16;
 
 /// Targets of direct calls. On x86_64, where a call may be the middle of another instruction, those at a multiple of 16.
 fn called(binary: &Binary<'_>) -> Option<Vec<Starts>> {
@@ -102,6 +105,9 @@ fn called(binary: &Binary<'_>) -> Option<Vec<Starts>> {
         Machine::Aarch64 => 4,
     };
     let loads = || binary.headers.loads.iter().filter(|load| load.executable);
+    if loads().count() > MOST_SEGMENTS {
+        return None;
+    }
     let mut all: Vec<_> = loads().map(|load| Starts::new(load, step)).collect();
     for load in loads() {
         let walked = binary.source.walk(load.file, 5, "code", |position, piece| {

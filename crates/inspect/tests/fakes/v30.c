@@ -40,22 +40,22 @@ HIDDEN int other_read_internal(SSL *s, void *buf, size_t num, size_t *readbytes)
 #define READ_EX ssl_read_internal
 #endif
 
-#define WRAPPERS(name, ex, constness)                                               \
-	int SSL_##name(SSL *s, constness void *buf, int num)                        \
-	{                                                                           \
-		size_t bytes;                                                       \
-		int ret;                                                            \
-		if (num < 0) {                                                      \
-			complain(s, num);                                           \
-			return -1;                                                  \
-		}                                                                   \
-		ret = ssl_##name##_internal(s, buf, (size_t)num, &bytes);           \
-		return ret > 0 ? (int)bytes : ret;                                  \
-	}                                                                           \
+#define WRAPPERS(name, ex, constness)                                   \
+	int SSL_##name(SSL *s, constness void *buf, int num)            \
+	{                                                               \
+		size_t bytes;                                           \
+		int ret;                                                \
+		if (num < 0) {                                          \
+			complain(s, num);                               \
+			return -1;                                      \
+		}                                                       \
+		ret = ssl_##name##_internal(s, buf, (size_t)num, &bytes); \
+		return ret > 0 ? (int)bytes : ret;                      \
+	}                                                               \
 	int SSL_##name##_ex(SSL *s, constness void *buf, size_t num, size_t *bytes) \
-	{                                                                           \
-		int ret = ex(s, buf, num, bytes);                                   \
-		return ret < 0 ? 0 : ret;                                           \
+	{                                                               \
+		int ret = ex(s, buf, num, bytes);                       \
+		return ret < 0 ? 0 : ret;                               \
 	}
 
 WRAPPERS(read, READ_EX, )

@@ -14,8 +14,7 @@ __attribute__((always_inline)) inline
 #else
 __attribute__((noinline, noclone))
 #endif
-	static int
-	ssl_write_internal(SSL *s, const void *buf, size_t num, size_t flags, size_t *written)
+static int ssl_write_internal(SSL *s, const void *buf, size_t num, size_t flags, size_t *written)
 {
 	if (!s->method) {
 		complain(s, 3);

@@ -3,6 +3,7 @@
 //! Compilers move rare code of a function away from it. Such a piece counts as a function of its own until it is
 //! clear who jumps to it.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -17,6 +18,9 @@ use crate::openssl::internal::Why;
 use crate::references::{Reference, Use, Wanted, references};
 use crate::site::function_code;
 
+/// Most bytes of code that are looked at closely, again and again included, in one file; Chromium takes 4 MB.
+const MOST_CODE: u64 = 32 << 20;
+
 /// The functions and pieces that refer to something wanted, by their starts.
 pub(super) struct Outline<'b, 'f> {
     binary: &'b Binary<'f>,
@@ -24,6 +28,8 @@ pub(super) struct Outline<'b, 'f> {
     pieces: BTreeMap<u64, Piece>,
     /// Wanted addresses that are referred to from where no function is.
     pub(super) astray: BTreeSet<u64>,
+    /// How much of [`MOST_CODE`] is left.
+    left: Cell<u64>,
 }
 
 /// A function, or a piece of one.
@@ -61,7 +67,8 @@ impl<'b, 'f> Outline<'b, 'f> {
             return Ok(Err("it does not say where functions are"));
         };
         let Some(references) = references(binary, wanted)? else { return Ok(Err("too much code")) };
-        let mut outline = Self { binary, functions, pieces: BTreeMap::new(), astray: BTreeSet::new() };
+        let (pieces, astray, left) = (BTreeMap::new(), BTreeSet::new(), Cell::new(MOST_CODE));
+        let mut outline = Self { binary, functions, pieces, astray, left };
         for Reference { at, to, .. } in references.into_iter().filter(|found| found.used == Use::Load) {
             match outline.functions.around(at) {
                 Some(extent) => drop(outline.piece(extent).loads.insert(at, to)),
@@ -215,8 +222,12 @@ impl<'b, 'f> Outline<'b, 'f> {
         Ok(self.is_start(start, decoder).then_some(extent))
     }
 
+    /// Empty where the file has had more than its share.
     fn code(&self, extent: &Range<u64>) -> Code {
-        function_code(self.binary, extent.start, extent.end - extent.start)
+        let code = function_code(self.binary, extent.start, extent.end.saturating_sub(extent.start));
+        let len = code.bytes.len() as u64;
+        self.left.set(self.left.get().saturating_sub(len));
+        if self.left.get() == 0 { Code::read(self.binary, extent.start, 0) } else { code }
     }
 }
 
