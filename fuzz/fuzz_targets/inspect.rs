@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let Ok(binary) = Binary::open(&bytes) else { return };
     let _ = (binary.kind(), binary.build_id(), openssl::may_be(&binary));
-    if let Ok(found) = openssl::resolve(&binary) {
+    for found in [openssl::resolve(&binary), openssl::resolve_without_symbols(&binary)].into_iter().flatten() {
         for hook in &found.hooks {
             assert!(hook.site.file_offset < bytes.len() as u64, "a probe behind the end of the file");
         }

@@ -115,6 +115,12 @@ pub enum Evidence {
         /// The path of the source file.
         source: String,
     },
+    /// No symbol and no name: the numbers that it gives with its errors, the path of its source file, and what its
+    /// code does with its arguments.
+    ErrorCodes {
+        /// The path of the source file.
+        source: String,
+    },
 }
 
 /// How sure it is that an address is that function.
@@ -131,7 +137,9 @@ impl Evidence {
     pub fn confidence(&self) -> Confidence {
         match self {
             Self::Given | Self::Symbol(_) | Self::SharedCallee { named: true, .. } => Confidence::Certain,
-            Self::SharedCallee { named: false, .. } | Self::Strings { .. } => Confidence::High,
+            Self::SharedCallee { named: false, .. } | Self::Strings { .. } | Self::ErrorCodes { .. } => {
+                Confidence::High
+            }
         }
     }
 }
@@ -147,11 +155,17 @@ impl fmt::Display for Evidence {
                 write!(out, "called alike by {}{named}", callers.join(", "))
             }
             Self::Strings { source } => write!(out, "refers to its name and to {source}"),
+            Self::ErrorCodes { source } => write!(out, "has the error numbers of one function of {source}"),
         }
     }
 }
 
 impl Purpose {
+    /// Whether the hook sees bytes of the program.
+    pub(crate) fn moves_plaintext(&self) -> bool {
+        matches!(self, Self::Read(_) | Self::Write(_) | Self::SendFile)
+    }
+
     /// The arguments that are read when the function is entered.
     pub(crate) fn arguments(&self) -> Vec<Arg> {
         match self {

@@ -9,6 +9,7 @@ mod binary;
 mod code;
 mod constants;
 mod error;
+mod functions;
 mod header;
 mod hook;
 /// OpenSSL and its forks.

@@ -1,4 +1,4 @@
-//! Where functions start and end, by what exceptions are unwound with: also stripped files have it.
+//! Where functions start and end, by what exceptions are unwound with: most stripped files have it.
 
 use std::ops::Range;
 
@@ -18,18 +18,18 @@ const ENTRY: usize = 8;
 const FORM: [u8; 4] = [1, RELATIVE, 0x03, 0x3b];
 /// An address written as 4 bytes signed, relative to itself.
 const RELATIVE: u8 = 0x1b;
-/// Largest section of descriptions that is read whole.
-const LARGEST_SECTION: u64 = 64 << 20;
+/// Largest index, and largest section of descriptions, that are read whole; Chromium's index has 12 MB.
+const LARGEST_TABLE: u64 = 32 << 20;
 /// What descriptions begin with: their length, what they share with others, start and length of the function.
 const DESCRIPTION: usize = 16;
 
 /// All functions of a file. Pieces of a function that were moved away are separate here.
 pub(crate) struct Unwind<'b, 'f> {
     binary: &'b Binary<'f>,
-    functions: Functions,
+    table: Table,
 }
 
-enum Functions {
+enum Table {
     /// By the index, which is at this address.
     Index(u64, Vec<u8>),
     /// By all descriptions, sorted: static programs have no index.
@@ -39,18 +39,26 @@ enum Functions {
 impl<'b, 'f> Unwind<'b, 'f> {
     /// `None` if the file has neither in the usual form.
     pub(crate) fn read(binary: &'b Binary<'f>) -> Option<Self> {
-        let functions = match binary.headers.unwind {
-            Some((address, range)) => Functions::Index(address, index(binary, range)?),
-            None => Functions::All(descriptions(binary)?),
+        let table = match binary.headers.unwind {
+            Some((address, range)) => Table::Index(address, index(binary, range)?),
+            None => Table::All(descriptions(binary)?),
         };
-        Some(Self { binary, functions })
+        Some(Self { binary, table })
+    }
+
+    /// How many functions and pieces there are.
+    pub(crate) fn count(&self) -> u64 {
+        match &self.table {
+            Table::Index(_, entries) => (entries.len() / ENTRY) as u64,
+            Table::All(all) => all.len() as u64,
+        }
     }
 
     /// The function (or piece of one) around an address.
     pub(crate) fn around(&self, address: u64) -> Option<Range<u64>> {
-        let extent = match &self.functions {
-            Functions::Index(base, entries) => self.by_index(*base, entries, address)?,
-            Functions::All(all) => {
+        let extent = match &self.table {
+            Table::Index(base, entries) => self.by_index(*base, entries, address)?,
+            Table::All(all) => {
                 let after = all.partition_point(|extent| extent.start <= address);
                 all.get(after.checked_sub(1)?)?.clone()
             }
@@ -70,8 +78,19 @@ impl<'b, 'f> Unwind<'b, 'f> {
     }
 }
 
+/// A range that may be longer than one read.
+fn whole(binary: &Binary<'_>, range: read::Range) -> Option<Vec<u8>> {
+    let end = range.offset.checked_add(range.len).filter(|end| *end <= binary.source.len)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(range.len.min(LARGEST_TABLE)).ok()?);
+    while range.len <= LARGEST_TABLE && (bytes.len() as u64) < range.len {
+        let at = range.offset + bytes.len() as u64;
+        bytes.extend(binary.source.bytes(at, (end - at).min(LARGEST), "unwind information").ok()?);
+    }
+    (bytes.len() as u64 == range.len).then_some(bytes)
+}
+
 fn index(binary: &Binary<'_>, range: read::Range) -> Option<Vec<u8>> {
-    let bytes = binary.source.bytes(range.offset, range.len.min(LARGEST), "the unwind index").ok()?;
+    let bytes = whole(binary, range)?;
     let count = word(&bytes, 8)? as usize;
     let entries = bytes.get(HEADER..count.checked_mul(ENTRY)?.checked_add(HEADER)?)?;
     bytes.starts_with(&FORM).then(|| entries.to_vec())
@@ -80,16 +99,8 @@ fn index(binary: &Binary<'_>, range: read::Range) -> Option<Vec<u8>> {
 /// Reads the section `.eh_frame` from one end to the other.
 fn descriptions(binary: &Binary<'_>) -> Option<Vec<Range<u64>>> {
     let section = section(binary, b".eh_frame\0")?;
-    let (offset, len) = (section.sh_offset.get(LE), section.sh_size.get(LE));
-    if len > LARGEST_SECTION {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    while (bytes.len() as u64) < len {
-        let at = bytes.len() as u64;
-        let piece = binary.source.bytes(offset.checked_add(at)?, (len - at).min(LARGEST), "descriptions");
-        bytes.extend(piece.ok()?);
-    }
+    let bytes =
+        whole(binary, read::Range { offset: section.sh_offset.get(LE), len: section.sh_size.get(LE) })?;
     let (mut found, mut at) = (Vec::new(), 0);
     let usual = |at: usize| bytes.get(at..).is_some_and(is_usual);
     while let Some(len) = word(&bytes, at).filter(|&len| len != 0) {

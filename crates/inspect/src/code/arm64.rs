@@ -12,7 +12,33 @@ const SP: Reg = 31;
 
 pub(crate) fn decode(bytes: &[u8], address: u64) -> Option<Insn> {
     let word = word_at(bytes, 0)?;
-    Some(Insn { len: 4, flow: flow(word, address), effect: effect(word), writes: writes(word) })
+    let effect = match near_address(word, address) {
+        Some((to, value)) => Effect::Constant { to, value },
+        None => effect(word),
+    };
+    Some(Insn { len: 4, flow: flow(word, address), effect, writes: writes(word) })
+}
+
+/// What `adr` and, for whole pages, `adrp` put into which register.
+pub(crate) fn near_address(word: u32, address: u64) -> Option<(Reg, u64)> {
+    let field = i64::from(bits(word, 5, 19) << 2 | bits(word, 29, 2));
+    let signed = (field << 43) >> 43;
+    let value = match word & 0x9f00_0000 {
+        0x1000_0000 => address.wrapping_add_signed(signed),
+        0x9000_0000 => (address & !0xfff).wrapping_add_signed(signed << 12),
+        _ => return None,
+    };
+    Some((reg(word, 0), value)).filter(|(to, _)| *to != SP)
+}
+
+/// Whether an instruction is a branch, or of the same group.
+pub(crate) fn may_branch(word: u32) -> bool {
+    word & 0x1c00_0000 == 0x1400_0000
+}
+
+/// Registers in all fields of an instruction: no other is read or written, but by a call.
+pub(crate) fn named(word: u32) -> RegSet {
+    1 << reg(word, 0) | 1 << reg(word, 5) | 1 << reg(word, 10) | 1 << reg(word, 16)
 }
 
 pub(crate) fn word_at(bytes: &[u8], index: usize) -> Option<u32> {
@@ -37,7 +63,8 @@ fn distance(word: u32, at: u32, len: u32) -> u64 {
     (signed * 4) as u64
 }
 
-fn flow(word: u32, address: u64) -> Flow {
+/// Where control goes.
+pub(crate) fn flow(word: u32, address: u64) -> Flow {
     let to = |at, len| address.wrapping_add(distance(word, at, len));
     match word {
         _ if word & 0xfc00_0000 == 0x1400_0000 => Flow::Jump(Target::Address(to(0, 26))),
@@ -64,7 +91,12 @@ fn effect(word: u32) -> Effect {
     let (to, base, from) = (reg(word, 0), reg(word, 5), reg(word, 16));
     let by = i64::from(bits(word, 10, 12) << (12 * bits(word, 22, 1)));
     let at = i64::from(bits(word, 10, 12));
+    let (second, pair_at) = (reg(word, 10), distance(word, 15, 7).wrapping_mul(2) as i64);
     match word {
+        // movz xd and wd, with the constant in one of the quarters
+        _ if word & 0x7f80_0000 == 0x5280_0000 && to != SP => {
+            Effect::Constant { to, value: u64::from(bits(word, 5, 16)) << (16 * bits(word, 21, 2)) }
+        }
         // orr xd, xzr, xm and orr wd, wzr, wm
         _ if word & 0xffe0_ffe0 == 0xaa00_03e0 => copy(to, from, false),
         _ if word & 0xffe0_ffe0 == 0x2a00_03e0 => copy(to, from, true),
@@ -83,6 +115,14 @@ fn effect(word: u32) -> Effect {
         _ if word & 0xffc0_0000 == 0xf940_0000 && to != SP => Effect::Load { to, base, at: at * 8, size: 8 },
         _ if matches!(word & 0xffc0_0000, 0xb940_0000 | 0xb980_0000) && to != SP => {
             Effect::Load { to, base, at: at * 4, size: 4 }
+        }
+        // stp and ldp of x, neither pre- nor post-indexed
+        _ if word & 0xffc0_0000 == 0xa900_0000 => {
+            let from = [not_zero(to), not_zero(second)];
+            Effect::StorePair { base, at: pair_at, from }
+        }
+        _ if word & 0xffc0_0000 == 0xa940_0000 && to != SP && second != SP => {
+            Effect::LoadPair { to: [to, second], base, at: pair_at }
         }
         _ => stack_move(word).or_else(|| other_store(word)).unwrap_or(Effect::Other),
     }
@@ -141,6 +181,8 @@ fn writes(word: u32) -> RegSet {
         // Loads and stores.
         class if class & 0b0101 == 0b0100 => loads_and_stores(word, results),
         _ if results == 0 && computes_stack_pointer(word) => STACK,
+        // Conditional comparisons have flags in the first field.
+        _ if word & 0x1fe0_0000 == 0x1a40_0000 => 0,
         // Everything else computes into the first field.
         _ => results,
     }
@@ -190,10 +232,8 @@ pub(crate) fn stub_slot(bytes: &[u8], address: u64) -> Option<u64> {
     if adrp & 0x9f00_001f != 0x9000_0010 || load & 0xffc0_03ff != 0xf940_0211 || branch? != BR_X17 {
         return None;
     }
-    let page = i64::from(bits(adrp, 5, 19) << 2 | bits(adrp, 29, 2));
-    let signed = ((page << 43) >> 43) << 12;
-    let here = address.checked_add(skip as u64 * 4)? & !0xfff;
-    Some(here.wrapping_add(signed as u64).wrapping_add(u64::from(bits(load, 10, 12)) * 8))
+    let (_, page) = near_address(adrp, address.checked_add(skip as u64 * 4)?)?;
+    Some(page.wrapping_add(u64::from(bits(load, 10, 12)) * 8))
 }
 
 /// Whether the kernel simulates the instruction instead of stepping over a copy of it:

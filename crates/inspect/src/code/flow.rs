@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::state::State;
 pub(crate) use super::state::Value;
-use super::{Code, Decoder, Flow, Insn, MOST_ARGS, Target};
+use super::{Code, Decoder, Effect, Flow, Insn, MOST_ARGS, Target};
 
 /// Most instructions looked at (again after a merge) before a function counts as too large.
 const MOST_STEPS: usize = 1 << 15;
@@ -20,6 +20,8 @@ pub(crate) struct CallSite {
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
     pub(crate) calls: Vec<CallSite>,
+    /// Places outside of its frame that it stores to: the first byte of each store.
+    pub(crate) stores: Vec<Value>,
     /// Where its jumps and branches go to.
     pub(crate) jump_targets: BTreeSet<u64>,
     /// Whether everything reachable was seen.
@@ -92,6 +94,14 @@ impl Walk<'_> {
     fn into_summary(mut self) -> Summary {
         let abi = self.code.abi();
         for (state, insn) in self.before.values() {
+            let stored = match insn.map(|insn| insn.effect) {
+                Some(Effect::Store { base, at, .. } | Effect::StorePair { base, at, .. }) => {
+                    state.get(base).plus(at)
+                }
+                _ => Value::Unknown,
+            };
+            let outside = matches!(stored, Value::Arg(_) | Value::Reached(..));
+            self.summary.stores.extend(outside.then_some(stored));
             let target = match insn.map(|insn| insn.flow) {
                 Some(Flow::Call(target)) => target,
                 Some(Flow::Branch(to)) if !self.code.contains(to) => Target::Address(to),
@@ -109,16 +119,16 @@ impl Walk<'_> {
     }
 }
 
-/// Where the direct calls and jumps in `code` go, read from one end to the other: also sees what only a
+/// The calls and jumps in `code` and where they go, read from one end to the other: also sees what only a
 /// computed jump reaches, but cannot say when it happens.
-pub(crate) fn swept_targets(code: &Code, decoder: &mut Decoder) -> Vec<Target> {
+pub(crate) fn swept_targets(code: &Code, decoder: &mut Decoder) -> Vec<(u64, Target)> {
     let mut targets = Vec::new();
     let mut at = code.start;
     while code.contains(at) {
         let insn = code.decode(decoder, at);
         match insn.map(|insn| insn.flow) {
-            Some(Flow::Call(target) | Flow::Jump(target)) => targets.push(target),
-            Some(Flow::Branch(to)) => targets.push(Target::Address(to)),
+            Some(Flow::Call(target) | Flow::Jump(target)) => targets.push((at, target)),
+            Some(Flow::Branch(to)) => targets.push((at, Target::Address(to))),
             _ => {}
         }
         at = at.saturating_add(insn.map_or(code.shortest(), |insn| u64::from(insn.len)));
@@ -130,6 +140,7 @@ pub(crate) fn swept_targets(code: &Code, decoder: &mut Decoder) -> Vec<Target> {
 mod tests {
     use super::*;
     use crate::binary::Machine;
+    use crate::place::Path;
 
     /// What the first call in the code is given.
     fn first_call(machine: Machine, bytes: &[u8]) -> [Value; MOST_ARGS] {
@@ -191,5 +202,37 @@ mod tests {
         // sub sp,sp,#32; str x0,[sp,#8]; stp x19,x20,[sp]; ldr x0,[sp,#8]; bl
         let words = [0xd100_83ff, 0xf900_07e0, 0xa900_53f3, 0xf940_07e0, 0x9400_0400];
         assert_eq!(arm64(&words)[0], Value::Unknown);
+    }
+
+    #[test]
+    fn pointers_are_followed_from_arguments_on() {
+        let loads = |loads: &[i32], add| Value::Reached(0, Path::new(loads, add).unwrap());
+        // mov 0x30(%rdi),%rax; mov 0x80(%rax),%rsi; call; add %rbx,0x80(%rax) (lost); ret
+        let code = b"\x48\x8b\x47\x30\x48\x8b\xb0\x80\x00\x00\x00\x48\x01\x98\x80\x00\x00\x00\xe8\x00\x10\x00\x00\xc3";
+        let code = Code::from_bytes(Machine::X86_64, 0x1000, code);
+        let summary = summarize(&code, &mut Decoder::default());
+        assert_eq!(summary.calls[0].args[..2], [Value::Arg(0), loads(&[0x30, 0x80], 0)]);
+        assert_eq!(summary.stores, [loads(&[0x30], 0x80)]);
+    }
+
+    #[test]
+    fn arm64_pairs_are_loaded_and_stored() {
+        // ldr x9,[x0,#48]; ldp x1,x2,[x9,#128]; stp x2,x1,[x9,#128]; sub sp,sp,#32; stp x0,x3,[sp]; ldp x4,x5,[sp]; bl
+        let words =
+            [0xf940_1809, 0xa948_0921, 0xa908_0522, 0xd100_83ff, 0xa900_0fe0, 0xa940_17e4, 0x9400_0400];
+        let code: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_le_bytes()).collect();
+        let code = Code::from_bytes(Machine::Aarch64, 0x1000, &code);
+        let summary = summarize(&code, &mut Decoder::default());
+        let loads = |loads: &[i32], add| Value::Reached(0, Path::new(loads, add).unwrap());
+        let args = summary.calls[0].args;
+        assert_eq!(args[1..3], [loads(&[48, 128], 0), loads(&[48, 136], 0)]);
+        assert_eq!(args[4..6], [Value::Arg(0), Value::Arg(3)]);
+        assert_eq!(summary.stores, [loads(&[48], 128)]);
+    }
+
+    #[test]
+    fn an_arm64_conditional_comparison_writes_no_register() {
+        // ccmp w1,#1,#4,ne; bl
+        assert_eq!(arm64(&[0x7a41_1824, 0x9400_0400])[4], Value::Arg(4));
     }
 }

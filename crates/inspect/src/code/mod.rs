@@ -1,6 +1,7 @@
 //! Machine code reduced to what the analyses ask: where control goes, which register holds what.
 
 pub(crate) mod arm64;
+pub(crate) mod body;
 pub(crate) mod flow;
 mod state;
 pub(crate) mod x86;
@@ -70,10 +71,25 @@ pub(crate) enum Target {
     Unknown,
 }
 
+impl Target {
+    /// The address, if the instruction has it.
+    pub(crate) fn address(self) -> Option<u64> {
+        match self {
+            Self::Address(address) => Some(address),
+            Self::Slot(_) | Self::Unknown => None,
+        }
+    }
+}
+
 /// What an instruction does to a register beyond overwriting it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Other,
+    /// `to` = a number, or an address in the file.
+    Constant {
+        to: Reg,
+        value: u64,
+    },
     /// `to` = `from`.
     Copy {
         to: Reg,
@@ -103,6 +119,18 @@ pub(crate) enum Effect {
         at: i64,
         size: u32,
         from: Option<Reg>,
+    },
+    /// aarch64: `to` = 8 bytes each, from `base` + `at` on.
+    LoadPair {
+        to: [Reg; 2],
+        base: Reg,
+        at: i64,
+    },
+    /// aarch64: 8 bytes each, from `base` + `at` on, = `from`; `None` is zero.
+    StorePair {
+        base: Reg,
+        at: i64,
+        from: [Option<Reg>; 2],
     },
     /// x86_64: moves the stack pointer down by 8 and stores there.
     Push {
@@ -141,7 +169,7 @@ impl Code {
     }
 
     /// Length of the shortest instruction, to get past bytes that are none.
-    fn shortest(&self) -> u64 {
+    pub(crate) fn shortest(&self) -> u64 {
         match self.machine {
             Machine::X86_64 => 1,
             Machine::Aarch64 => 4,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Abi, Effect, Flow, Insn, Reg};
+use crate::place::Path;
 
 /// Most stack slots that are remembered.
 const MOST_SLOTS: usize = 64;
@@ -16,6 +17,8 @@ pub(crate) enum Value {
     Half(u8),
     /// An address in the function's own stack frame: the stack pointer at its start plus this.
     Frame(i64),
+    /// What was reached from an argument at some time: a field, or a pointer that was loaded from one.
+    Reached(u8, Path),
     Unknown,
 }
 
@@ -23,7 +26,7 @@ impl Value {
     fn half(self) -> Self {
         match self {
             Self::Arg(index) | Self::Half(index) => Self::Half(index),
-            Self::Frame(_) | Self::Unknown => Self::Unknown,
+            Self::Frame(_) | Self::Reached(..) | Self::Unknown => Self::Unknown,
         }
     }
 
@@ -38,11 +41,29 @@ impl Value {
         }
     }
 
-    fn plus(self, by: i64) -> Self {
+    pub(super) fn plus(self, by: i64) -> Self {
+        let reached = |arg, path: Path| {
+            let add = i64::from(path.add()).checked_add(by)?;
+            Some(Self::Reached(arg, Path::new(path.loads(), i32::try_from(add).ok()?)?))
+        };
         match self {
+            same if by == 0 => same,
             Self::Frame(at) => at.checked_add(by).map_or(Self::Unknown, Self::Frame),
-            _ => Self::Unknown,
+            Self::Arg(arg) => reached(arg, Path::HERE).unwrap_or(Self::Unknown),
+            Self::Reached(arg, path) => reached(arg, path).unwrap_or(Self::Unknown),
+            Self::Half(_) | Self::Unknown => Self::Unknown,
         }
+    }
+
+    /// The pointer that is stored there.
+    fn pointer(self) -> Self {
+        let (arg, path) = match self {
+            Self::Arg(arg) => (arg, Path::HERE),
+            Self::Reached(arg, path) => (arg, path),
+            _ => return Self::Unknown,
+        };
+        let loads = [path.loads(), &[path.add()]].concat();
+        Path::new(&loads, 0).map_or(Self::Unknown, |path| Self::Reached(arg, path))
     }
 }
 
@@ -108,7 +129,7 @@ impl State {
     fn memory_and_result(&mut self, effect: Effect, abi: &Abi) -> [Option<(Reg, Value)>; 2] {
         let stack = self.get(abi.stack);
         match effect {
-            Effect::Other => [None, None],
+            Effect::Other | Effect::Constant { .. } => [None, None],
             Effect::Copy { to, from } => [Some((to, self.get(from))), None],
             Effect::CopyHalf { to, from } => [Some((to, self.get(from).half())), None],
             Effect::Offset { to, base, by } => [Some((to, self.get(base).plus(by))), None],
@@ -118,6 +139,19 @@ impl State {
             Effect::Store { base, at, size, from } => {
                 let value = from.map_or(Value::Unknown, |from| self.get(from));
                 self.store(self.get(base).plus(at), size, value);
+                [None, None]
+            }
+            Effect::LoadPair { to, base, at } => {
+                let base = self.get(base);
+                let load = |to, at| Some((to, self.load(base.plus(at), 8)));
+                [load(to[0], at), load(to[1], at.saturating_add(8))]
+            }
+            Effect::StorePair { base, at, from } => {
+                let base = self.get(base);
+                for (from, at) in from.into_iter().zip([at, at.saturating_add(8)]) {
+                    let value = from.map_or(Value::Unknown, |from| self.get(from));
+                    self.store(base.plus(at), 8, value);
+                }
                 [None, None]
             }
             Effect::Push { from } => {
@@ -130,7 +164,9 @@ impl State {
     }
 
     fn load(&self, place: Value, size: u32) -> Value {
-        let Value::Frame(at) = place else { return Value::Unknown };
+        let Value::Frame(at) = place else {
+            return if size == 8 { place.pointer() } else { Value::Unknown };
+        };
         match (self.slots.get(&at), size) {
             (Some(&(8, value)), 8) => value,
             // Half of what was stored is half of the argument: both processors are little-endian.

@@ -82,6 +82,15 @@ fn effect(insn: &Instruction) -> Option<Effect> {
     match insn.code() {
         Opcode::Mov_r64_rm64 | Opcode::Mov_rm64_r64 => moved(insn, 8),
         Opcode::Mov_r32_rm32 | Opcode::Mov_rm32_r32 | Opcode::Movsxd_r64_rm32 => moved(insn, 4),
+        Opcode::Mov_r32_imm32 | Opcode::Mov_r64_imm64 | Opcode::Mov_rm64_imm32 if to.is_some() => {
+            Some(Effect::Constant { to: to?, value: insn.immediate(1) })
+        }
+        Opcode::Xor_r32_rm32 | Opcode::Xor_rm32_r32 if insn.op0_register() == insn.op1_register() => {
+            Some(Effect::Constant { to: to?, value: 0 })
+        }
+        Opcode::Lea_r64_m if insn.is_ip_rel_memory_operand() => {
+            Some(Effect::Constant { to: to?, value: insn.ip_rel_memory_address() })
+        }
         Opcode::Lea_r64_m => {
             Some(Effect::Offset { to: to?, base: plain_base(insn)?, by: displacement(insn) })
         }

@@ -45,7 +45,7 @@ struct Member {
     public: &'static Public,
     address: u64,
     summary: Summary,
-    targets: Vec<Target>,
+    targets: Vec<(u64, Target)>,
 }
 
 impl<'b, 'f> Family<'b, 'f> {
@@ -106,7 +106,7 @@ impl<'b, 'f> Family<'b, 'f> {
     /// Public functions that do not call the internal one, directly or through another.
     pub(super) fn uncovered(&self, shared: &Shared) -> Vec<&'static str> {
         let covered = |member: &Member| {
-            let mut calls = member.targets.iter().filter_map(|target| reached(self.binary, *target));
+            let mut calls = member.targets.iter().filter_map(|(_, target)| reached(self.binary, *target));
             calls.any(|to| to == shared.address || self.members.iter().any(|other| other.address == to))
         };
         self.members.iter().filter(|member| !covered(member)).map(|member| member.public.name).collect()

@@ -30,6 +30,14 @@ impl Direction {
         }
     }
 
+    /// The oldest public function.
+    pub(super) const fn simple(self) -> &'static str {
+        match self {
+            Self::Read => "SSL_read",
+            Self::Write => "SSL_write",
+        }
+    }
+
     /// Functions that never call it, as a counter-check.
     pub(super) const fn strangers(self) -> &'static [&'static str] {
         match self {
@@ -121,6 +129,23 @@ pub(super) const PUBLIC: &[Public] = &[
 /// reports none.
 pub(super) const LIFECYCLE: [(&str, Purpose); 2] = [("SSL_new", Purpose::New), ("SSL_clear", Purpose::Clear)];
 
+/// Names that OpenSSL's functions give with their errors: themselves since 3.0, before as a number (sslerr.h).
+pub(super) const REPORTED: [(&str, u64); 8] = [
+    ("ssl_read_internal", 523),
+    ("ssl_write_internal", 524),
+    ("SSL_read", 223),
+    ("SSL_write", 208),
+    ("SSL_read_early_data", 529),
+    ("SSL_write_early_data", 526),
+    ("SSL_new", 186),
+    ("SSL_clear", 164),
+];
+
+/// The public function of that name.
+pub(super) fn public(name: &str) -> Option<&'static Public> {
+    PUBLIC.iter().find(|public| public.name == name)
+}
+
 /// Never hooked, but looked at: they must not share code with what is hooked.
 const LOOKED_AT: &[&str] = &["SSL_peek", "SSL_peek_ex"];
 
@@ -133,7 +158,7 @@ pub(super) const MARKS: &[(&str, Flavour)] = &[
 
 /// Functions without which a file is not worth a closer look.
 pub(super) fn plaintext_names() -> Vec<&'static str> {
-    PUBLIC.iter().filter(|public| moves_plaintext(&public.purpose)).map(|public| public.name).collect()
+    PUBLIC.iter().filter(|public| public.purpose.moves_plaintext()).map(|public| public.name).collect()
 }
 
 /// Everything that is looked up.
@@ -142,10 +167,6 @@ pub(super) fn all_names() -> Vec<&'static str> {
     let internal = [Direction::Read.internal(), Direction::Write.internal()];
     let public = PUBLIC.iter().map(|public| public.name);
     public.chain(LOOKED_AT.iter().copied()).chain(internal).chain(marks).collect()
-}
-
-pub(super) fn moves_plaintext(purpose: &Purpose) -> bool {
-    matches!(purpose, Purpose::Read(_) | Purpose::Write(_) | Purpose::SendFile)
 }
 
 /// Whether the function of that name is known to do something else than `purpose`.

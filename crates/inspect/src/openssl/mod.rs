@@ -7,23 +7,17 @@
 mod given;
 mod internal;
 mod known;
+mod named;
 mod stripped;
 mod tls13;
 
-use std::collections::BTreeSet;
 use std::fmt;
-use std::ops::Range;
 
 use crate::binary::Binary;
-use crate::code::Decoder;
 use crate::error::ElfError;
-use crate::hook::{Evidence, Hook, Purpose};
+use crate::hook::Hook;
 use crate::place::ObjectKeys;
-use crate::symbols::Symbols;
-use crate::{site, version};
-use internal::{Family, Shared};
-use known::{Direction, PUBLIC, Public};
-use stripped::{Source, Stripped};
+use stripped::Source;
 
 pub use given::{functions, hook_at};
 pub use tls13::may_have_tls13;
@@ -49,7 +43,7 @@ pub struct OpenSsl {
 pub enum Flavour {
     /// openssl.org.
     OpenSsl,
-    /// Google's.
+    /// Google's, and Amazon's AWS-LC, which is made from it.
     BoringSsl,
     /// OpenBSD's.
     LibreSsl,
@@ -84,172 +78,24 @@ pub enum Refusal {
 
 /// Whether it is worth calling [`resolve`]: cheap, and only a `false` is certain.
 pub fn may_be(binary: &Binary<'_>) -> Result<bool, ElfError> {
-    Ok(binary.may_have(&known::plaintext_names())? || Source::find(binary)?.is_some())
+    Ok(binary.may_have(&known::plaintext_names())? || !Source::find(binary)?.is_empty())
 }
 
-/// The plaintext hooks of a file, by its symbols; without such symbols by its strings.
+/// The plaintext hooks of a file, by its symbols; without such symbols as [`resolve_without_symbols`].
 pub fn resolve(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
     if binary.may_have(&known::plaintext_names())? {
-        resolve_symbols(binary)
+        named::resolve(binary)
     } else {
-        resolve_strings(binary)
+        stripped::resolve(binary)
     }
 }
 
-/// What a file without symbols has: the internal functions of OpenSSL 3 and later, and what makes and resets
-/// an object. A function that cannot be told for sure is left out.
-fn resolve_strings(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
-    let Some(source) = Source::find(binary)? else { return Err(Refusal::NotOpenSsl) };
-    let directions = [Direction::Read, Direction::Write];
-    let names = directions.map(Direction::internal).into_iter().chain(known::LIFECYCLE.map(|(name, _)| name));
-    let stripped = match Stripped::find(binary, &source, names.collect())? {
-        Ok(stripped) => stripped,
-        Err(why) => return Err(Refusal::Unclear(vec![format!("{}: {why}", source.path)])),
-    };
-    let (mut hooks, mut notes, mut decoder) = (Vec::new(), Vec::new(), Decoder::default());
-    let mut add = |function, purpose: Purpose, extent: Range<u64>, decoder: &mut Decoder| {
-        let code = (extent.start, extent.end - extent.start);
-        let evidence = Evidence::Strings { source: source.path.clone() };
-        let site = site::choose(binary, decoder, code, &purpose.arguments());
-        hooks.extend(site.map(|site| Hook { function, purpose, site, evidence }));
-    };
-    let mut both = true;
-    for direction in directions {
-        match stripped.internal(direction, &mut decoder) {
-            Ok((extent, out)) => {
-                add(direction.internal(), direction.internal_purpose(out), extent, &mut decoder);
-            }
-            Err(why) => {
-                both = false;
-                notes.push(format!("{}: {why}", direction.internal()));
-            }
-        }
-    }
-    // Where the internal functions are not whole, these may be part of others, too.
-    for (name, purpose) in known::LIFECYCLE.into_iter().filter(|_| both) {
-        match stripped.lifecycle(name, &mut decoder) {
-            Ok(extent) => add(name, purpose, extent, &mut decoder),
-            Err(why) => notes.push(format!("{name}: {why}")),
-        }
-    }
-    if !hooks.iter().any(|hook| known::moves_plaintext(&hook.purpose)) {
-        return Err(Refusal::Unclear(notes));
-    }
-    let addresses: BTreeSet<_> = hooks.iter().map(|hook| hook.site.address).collect();
-    if addresses.len() < hooks.len() {
-        return Err(Refusal::Unclear(vec!["one function has two names".to_owned()]));
-    }
-    let version = <[String; 1]>::try_from(version::texts(binary)).ok().map(|[text]| text);
-    Ok(OpenSsl { version, flavour: Flavour::OpenSsl, hooks, keys: None, notes })
+/// The plaintext hooks of a file as if it had no symbols, to compare the two ways.
+pub fn resolve_without_symbols(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
+    stripped::resolve(binary)
 }
 
-/// The plaintext hooks of a file, by its symbols.
-fn resolve_symbols(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
-    let symbols = binary.symbols(&known::all_names())?;
-    let mut finder =
-        Finder { binary, symbols: &symbols, decoder: Decoder::default(), notes: vec![], missing: vec![] };
-    let hooks = finder.hooks();
-    let Finder { mut notes, missing, .. } = finder;
-    if !hooks.iter().any(|hook| known::moves_plaintext(&hook.purpose)) {
-        return Err(if notes.is_empty() { Refusal::NotOpenSsl } else { Refusal::Unclear(notes) });
-    }
-    notes.extend(missing.iter().map(|direction| format!("no function that {direction}s is defined here")));
-    let texts = version::texts(binary);
-    let flavour = flavour(&texts, &symbols);
-    let version = <[String; 1]>::try_from(texts).ok().map(|[text]| text);
-    Ok(OpenSsl { version, flavour, hooks, keys: None, notes })
-}
-
-/// By version text, else by a function that only one of them has.
-fn flavour(texts: &[String], symbols: &Symbols) -> Flavour {
-    match texts {
-        [text] if text.contains("BoringSSL") => Flavour::BoringSsl,
-        [text] if text.starts_with("LibreSSL") => Flavour::LibreSsl,
-        [text] if text.starts_with("OpenSSL") => Flavour::OpenSsl,
-        _ => known::MARKS
-            .iter()
-            .find(|(name, _)| symbols.get(name).is_some())
-            .map_or(Flavour::Unknown, |&(_, flavour)| flavour),
-    }
-}
-
-struct Finder<'b, 'f> {
-    binary: &'b Binary<'f>,
-    symbols: &'b Symbols,
-    decoder: Decoder,
-    notes: Vec<String>,
-    missing: Vec<Direction>,
-}
-
-impl Finder<'_, '_> {
-    fn hooks(&mut self) -> Vec<Hook> {
-        for (name, [one, other]) in self.symbols.ambiguous() {
-            self.notes.push(format!("{name}: two functions of that name, at {one:#x} and {other:#x}"));
-        }
-        let mut hooks = Vec::new();
-        for direction in [Direction::Read, Direction::Write] {
-            hooks.extend(self.plaintext(direction));
-        }
-        let rest = PUBLIC.iter().filter(|public| public.direction.is_none());
-        hooks.extend(rest.filter_map(|public| self.public(public)));
-        self.drop_shared_addresses(hooks)
-    }
-
-    /// The internal function of a direction and what does not go through it; else the public functions.
-    fn plaintext(&mut self, direction: Direction) -> Vec<Hook> {
-        let forms = || PUBLIC.iter().filter(move |public| public.direction == Some(direction));
-        if !forms().any(|public| self.symbols.get(public.name).is_some()) {
-            self.missing.push(direction);
-            return Vec::new();
-        }
-        let family = Family::new(self.binary, self.symbols, &mut self.decoder, direction);
-        match family.shared(&mut self.decoder) {
-            Ok(shared) => {
-                let uncovered = family.uncovered(&shared);
-                let mut hooks: Vec<_> = self.internal(direction, shared).into_iter().collect();
-                for public in forms().filter(|public| uncovered.contains(&public.name)) {
-                    self.notes.push(format!("{}: does not call the others, hooked by itself", public.name));
-                    hooks.extend(self.public(public));
-                }
-                hooks
-            }
-            Err(why) => {
-                self.notes.push(format!("{}: {why}; using the public functions", direction.internal()));
-                forms().filter_map(|public| self.public(public)).collect()
-            }
-        }
-    }
-
-    fn internal(&mut self, direction: Direction, shared: Shared) -> Option<Hook> {
-        let purpose = direction.internal_purpose(shared.out);
-        let function = (shared.address, shared.size);
-        let site = site::choose(self.binary, &mut self.decoder, function, &purpose.arguments())?;
-        let evidence = Evidence::SharedCallee { callers: shared.callers, named: shared.named };
-        Some(Hook { function: direction.internal(), purpose, site, evidence })
-    }
-
-    fn public(&mut self, public: &Public) -> Option<Hook> {
-        let symbol = *self.symbols.get(public.name)?;
-        let function = (symbol.address, symbol.size);
-        let site = site::choose(self.binary, &mut self.decoder, function, &public.purpose.arguments())?;
-        let evidence = Evidence::Symbol(symbol.table);
-        Some(Hook { function: public.name, purpose: public.purpose, site, evidence })
-    }
-
-    /// Linkers may fold functions of equal code into one; a hook there would see the calls of both.
-    fn drop_shared_addresses(&mut self, hooks: Vec<Hook>) -> Vec<Hook> {
-        let (symbols, notes) = (self.symbols, &mut self.notes);
-        let mut kept: Vec<Hook> = Vec::new();
-        for hook in hooks {
-            let twin = symbols.iter().find(|other| {
-                other.address == hook.site.address && known::differs(other.name, &hook.purpose)
-            });
-            match twin {
-                Some(twin) => notes.push(format!("{}: same code as {}", hook.function, twin.name)),
-                None if kept.iter().any(|other| other.site.address == hook.site.address) => {}
-                None => kept.push(hook),
-            }
-        }
-        kept
-    }
+/// The only one.
+fn single(texts: Vec<String>) -> Option<String> {
+    <[String; 1]>::try_from(texts).ok().map(|[text]| text)
 }

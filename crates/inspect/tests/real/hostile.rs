@@ -35,6 +35,18 @@ fn nameless() -> &'static [u8] {
     })
 }
 
+/// The shape of BoringSSL, without symbols; with and without unwind information.
+fn reasons() -> &'static [Vec<u8>; 2] {
+    static FILES: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
+    FILES.get_or_init(|| {
+        ["-fPIC", "-fPIC -fno-asynchronous-unwind-tables"].map(|options| {
+            let shop = Workshop::new();
+            let library = shop.gcc("reasons.c", &format!("-O2 -shared -fvisibility=hidden {options}"));
+            std::fs::read(shop.stripped(&library)).unwrap()
+        })
+    })
+}
+
 #[test]
 fn what_is_no_program_is_told_apart() {
     let elf = library();
@@ -124,6 +136,17 @@ proptest! {
         changes in prop::collection::vec((0..nameless().len(), any::<u8>()), 1..16),
     ) {
         inspect_all(&with(nameless(), &changes));
+    }
+
+    #[test]
+    fn any_damage_is_survived_where_functions_are_told_by_reasons(
+        changes in prop::collection::vec((0..0x2000_usize, any::<u8>()), 1..16),
+        machine in prop::sample::select(vec![62, 183]),
+    ) {
+        for file in reasons() {
+            let inside = changes.iter().map(|&(at, value)| (at % file.len(), value));
+            inspect_all(&with(file, &inside.chain([(18, machine)]).collect::<Vec<_>>()));
+        }
     }
 
     #[test]

@@ -4,4 +4,5 @@
 mod given;
 mod hostile;
 mod openssl;
+mod stripped;
 mod workshop;

@@ -4,15 +4,15 @@ use crate::workshop::{Workshop, found_in, hook, names};
 use inspect::openssl::{Flavour, OpenSsl, Refusal};
 use inspect::{Arg, Call, Cost, Evidence, Purpose, ResultKind};
 
-const SYSTEM: &str = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
-const NODE: &str = "/usr/bin/node";
-const LIBRARY: &str = "-O2 -shared -fPIC";
+pub const SYSTEM: &str = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
+pub const NODE: &str = "/usr/bin/node";
+pub const LIBRARY: &str = "-O2 -shared -fPIC";
 
-const fn call(result: ResultKind) -> Call {
+pub const fn call(result: ResultKind) -> Call {
     Call { object: Arg(1), buffer: Arg(2), length: Arg(3), result }
 }
 
-const fn out(arg: u8) -> Call {
+pub const fn out(arg: u8) -> Call {
     call(ResultKind::Out(Arg(arg)))
 }
 
@@ -48,32 +48,6 @@ fn node_is_hooked_at_its_public_functions_because_the_internal_ones_are_inlined(
     assert_eq!(found.notes.len(), 2);
 }
 
-/// Hooks found by strings are where symbols say.
-fn same_functions(stripped: &OpenSsl, symbols: &OpenSsl) {
-    for found in &stripped.hooks {
-        let known = hook(symbols, found.function);
-        assert_eq!((found.purpose, found.site), (known.purpose, known.site), "{}", found.function);
-        assert!(matches!(&found.evidence, Evidence::Strings { source } if source.ends_with("ssl/ssl_lib.c")));
-    }
-}
-
-#[test]
-fn a_static_program_has_the_same_functions_with_and_without_symbols() {
-    let shop = Workshop::new();
-    let source =
-        "\n#include <openssl/ssl.h>\nint main(void) { return SSL_write(SSL_new(0), OpenSSL_version(0), 1); }";
-    let path = shop.gcc(source, "-O2 -static -- -lssl -lcrypto -ldl -pthread");
-    let found = found_in(&path).unwrap();
-    let read = hook(&found, "ssl_read_internal");
-    assert!(matches!(read.evidence, Evidence::SharedCallee { named: true, .. }));
-    assert!(found.version.unwrap().starts_with("OpenSSL 3."));
-    let program = found_in(&path).unwrap();
-    let stripped = found_in(shop.stripped(&path)).unwrap();
-    assert_eq!(names(&stripped), ["ssl_read_internal", "ssl_write_internal", "SSL_new", "SSL_clear"]);
-    same_functions(&stripped, &program);
-    assert_eq!((stripped.version, stripped.flavour), (program.version, Flavour::OpenSsl));
-}
-
 #[test]
 fn a_shared_internal_function_is_found_with_and_without_frame_pointers_and_symbols() {
     let shop = Workshop::new();
@@ -101,7 +75,7 @@ fn flags_move_the_out_argument_and_the_detour_through_the_linkage_table_is_follo
 }
 
 /// The functions to be hooked and the only note.
-fn fallback(found: &OpenSsl) -> (Vec<&'static str>, &str) {
+pub fn fallback(found: &OpenSsl) -> (Vec<&'static str>, &str) {
     (names(found), found.notes[0].as_str())
 }
 
@@ -188,56 +162,4 @@ fn symbol_versions_do_not_hide_a_name() {
     let script = shop.gcc("\nOLD_1 { global: SSL_read; };\nNEW_1 { global: SSL_write; };", "-E -P -x c");
     let library = shop.gcc(versioned, &format!("{LIBRARY} -Wl,--version-script={}", script.display()));
     assert_eq!(names(&found_in(library).unwrap()), ["SSL_read", "SSL_write"]);
-}
-
-#[test]
-fn functions_without_symbols_are_found_by_the_strings_of_their_errors() {
-    let shop = Workshop::new();
-    let all = ["ssl_read_internal", "ssl_write_internal", "SSL_clear"];
-    for options in [
-        "-O2 -shared -fPIC",
-        "-O2 -shared -fPIC -fno-plt",
-        "-Os -shared -fPIC -fcf-protection",
-        "-O2 -shared -fPIC -DCOLD",
-        "-O2 -shared -fPIC -DFLAGS",
-        "-O2 -shared -fPIC -DFLAGS -DCOLD -fno-omit-frame-pointer",
-        "-O2 -DPROGRAM -fno-inline -static -no-pie",
-        "-O2 -DPROGRAM -fno-inline -static -no-pie -DCOLD -DFLAGS",
-        "-O2 -DPROGRAM -fno-inline -static-pie -fPIE",
-    ] {
-        let library = shop.gcc("named.c", &format!("-fvisibility=hidden -fno-ipa-cp -fno-ipa-ra {options}"));
-        let (symbols, stripped) = (found_in(&library).unwrap(), found_in(shop.stripped(&library)));
-        let stripped = stripped.unwrap_or_else(|error| panic!("{options}: {error}"));
-        assert_eq!(names(&stripped), all, "{options}");
-        same_functions(&stripped, &symbols);
-        let expected = out(if options.contains("FLAGS") { 5 } else { 4 });
-        assert_eq!(hook(&stripped, "ssl_write_internal").purpose, Purpose::Write(expected), "{options}");
-        assert_eq!(stripped.notes, ["SSL_new: no function refers to its name and its source file"]);
-    }
-}
-
-#[test]
-fn functions_without_symbols_are_refused_when_in_doubt() {
-    let shop = Workshop::new();
-    let resolve = |options: &str| {
-        let library = shop.gcc("named.c", &format!("-fvisibility=hidden {LIBRARY} {options}"));
-        found_in(shop.stripped(&library))
-    };
-    let Err(Refusal::Unclear(why)) = resolve("-DINLINED") else { panic!("not refused") };
-    let several = "several functions refer to its name and its source file";
-    assert_eq!(why, ["read", "write"].map(|direction| format!("ssl_{direction}_internal: {several}")));
-    for (options, why) in [
-        ("-DTWICE", several),
-        ("-DOTHER", "the function that refers to its name is not seen to reach the protocol's own"),
-    ] {
-        let found = resolve(options).unwrap();
-        assert_eq!(fallback(&found), (vec!["ssl_read_internal"], &*format!("ssl_write_internal: {why}")));
-    }
-    let Err(Refusal::Unclear(why)) = resolve("-fno-asynchronous-unwind-tables") else {
-        panic!("not refused")
-    };
-    assert!(
-        why.iter().all(|why| why.contains("where no function is") || why.contains("no index")),
-        "{why:?}"
-    );
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use inspect::openssl::{OpenSsl, Refusal, resolve};
+use inspect::openssl::{OpenSsl, Refusal, resolve, resolve_without_symbols};
 use inspect::{Binary, Hook};
 
 /// A directory that goes away, with whatever is built in it.
@@ -47,6 +47,12 @@ fn run(command: &mut Command) {
 pub fn found_in(path: impl AsRef<Path>) -> Result<OpenSsl, Refusal> {
     let file = File::open(path).unwrap();
     resolve(&Binary::open(&file)?)
+}
+
+/// What is found in a file as if it had no symbols.
+pub fn nameless_in(path: impl AsRef<Path>) -> Result<OpenSsl, Refusal> {
+    let file = File::open(path).unwrap();
+    resolve_without_symbols(&Binary::open(&file)?)
 }
 
 /// Names of the functions to be hooked, in order.
