@@ -174,15 +174,19 @@ impl Registers {
                 target.address().map(|to| (to, Use::Call))
             }
             Flow::Jump(target) => target.address().map(|to| (to, Use::Jump)),
-            Flow::Branch(to) => Some((to, Use::Jump)),
-            Flow::Next | Flow::Stop => None,
+            Flow::Branch(to, _) => Some((to, Use::Jump)),
+            Flow::Next | Flow::Return | Flow::Stop => None,
         }
     }
 
     /// Any other instruction.
     fn compute(&mut self, bytes: &[u8; 4], at: u64) -> Option<(u64, Use)> {
         let insn = arm64::decode(bytes, at)?;
-        match insn.effect {
+        match insn.effects[0] {
+            _ if insn.effects[1] != Effect::Other => {
+                self.known &= !insn.writes;
+                None
+            }
             Effect::Offset { to, base, by } => {
                 let value = self.get(base).map(|value| value.wrapping_add_signed(by));
                 self.set(to, value);
