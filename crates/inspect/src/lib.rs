@@ -19,6 +19,7 @@ mod read;
 mod references;
 mod relocation;
 mod site;
+mod symbolic;
 mod symbols;
 mod unwind;
 mod version;

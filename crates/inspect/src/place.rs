@@ -9,7 +9,7 @@ pub const MOST_LOADS: usize = 3;
 
 /// A way through memory from a starting value: each load reads the 8 bytes at the value plus an offset, and a last
 /// offset is added. Without loads and with 0 it is the starting value itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Path {
     loads: [i32; MOST_LOADS],
     count: u8,
@@ -155,8 +155,10 @@ pub struct ObjectKeys {
 pub struct MasterSecret {
     /// Address of its 48 bytes.
     pub secret: Path,
-    /// Address of its length, 8 bytes (4 in OpenSSL 1.0.2); 0 before the handshake.
+    /// Address of its length; 0 before the handshake.
     pub length: Path,
+    /// Bytes that the length itself has: 8, 4 in OpenSSL 1.0.2, 1 in BoringSSL.
+    pub width: u8,
 }
 
 #[cfg(test)]

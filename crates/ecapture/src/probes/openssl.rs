@@ -9,6 +9,10 @@ use crate::bpf::{Hook, Moved, Moves, Place};
 /// The hooks of a file that has OpenSSL in it.
 pub fn hooks(binary: &Binary<'_>) -> Verdict {
     match resolve(binary) {
+        // Only its keys are known.
+        Ok(facts) if facts.hooks.iter().all(|fact| hook(fact).is_none()) => {
+            Verdict::Unusable(facts.notes.join("; "))
+        }
         Ok(facts) => Verdict::Hooks(Found {
             hooks: facts.hooks.iter().filter_map(hook).collect(),
             description: describe(&facts),

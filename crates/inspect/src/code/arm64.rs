@@ -5,7 +5,8 @@
 use super::{Abi, Address, Condition, Effect, Effects, Flow, Insn, Operand, Reg, RegSet, Target, just};
 
 /// AAPCS64: x0 to x7; a call may change x0 to x18 and the link register x30.
-pub(crate) const ABI: Abi = Abi { args: &[0, 1, 2, 3, 4, 5, 6, 7], stack: SP, clobbered: 0x7_ffff | 1 << 30 };
+pub(crate) const ABI: Abi =
+    Abi { args: &[0, 1, 2, 3, 4, 5, 6, 7], stack: SP, frame: 29, clobbered: 0x7_ffff | 1 << 30 };
 
 /// Number 31 is the stack pointer or the zero register, depending on the instruction.
 const SP: Reg = 31;
@@ -152,12 +153,17 @@ fn moved(word: u32) -> Option<Effect> {
     let scaled = word & 0x3b00_0000 == 0x3900_0000;
     let unscaled = word & 0x3b20_0c00 == 0x3800_0000;
     let size = transfer(word)?;
+    if word & 0x3b20_ec00 == 0x3820_6800 && bits(word, 22, 2) != 0 {
+        // ldr of a base plus another register
+        let index = Some((reg(word, 16), if bits(word, 12, 1) == 1 { size } else { 1 }));
+        return Some(access(word, Address { base: Some(reg(word, 5)), at: 0, index }, size));
+    }
     let at = match (scaled, unscaled) {
         (true, _) => i64::from(bits(word, 10, 12)) * i64::from(size),
         (_, true) => distance(word, 12, 9) as i64 / 4,
         _ => return None,
     };
-    Some(access(word, Address { base: Some(reg(word, 5)), at }, size))
+    Some(access(word, Address { base: Some(reg(word, 5)), at, index: None }, size))
 }
 
 /// How many bytes a single load or store moves; `None` for prefetches.
@@ -195,7 +201,7 @@ fn indexed(word: u32) -> Option<Effects> {
     let (base, by) = (reg(word, 5), distance(word, 12, 9) as i64 / 4);
     let before = bits(word, 11, 1) == 1;
     let at = if before { by } else { 0 };
-    let access = access(word, Address { base: Some(base), at }, transfer(word)?);
+    let access = access(word, Address { base: Some(base), at, index: None }, transfer(word)?);
     Some([access, Effect::Offset { to: base, base, by }, Effect::Other])
 }
 
@@ -213,7 +219,7 @@ fn pair(word: u32) -> Option<Effects> {
     let (base, by) = (reg(word, 5), distance(word, 15, 7) as i64 / 4 * i64::from(size));
     let (moves, at) = (bits(word, 23, 1) == 1, if bits(word, 24, 1) == 1 { by } else { 0 });
     let part = |register: Reg, at: i64| {
-        let place = Address { base: Some(base), at };
+        let place = Address { base: Some(base), at, index: None };
         match (loads, vector) {
             (true, false) if register != SP => Effect::Load { to: register, from: place, size },
             (true, _) => Effect::Read { from: place, size },
@@ -235,7 +241,7 @@ fn pair(word: u32) -> Option<Effects> {
 /// for single registers, where vectors of 16 bytes use bit 23).
 fn other_store(word: u32) -> Option<Effect> {
     let class = bits(word, 25, 4) & 0b0101 == 0b0100;
-    let anywhere = Address { base: Some(reg(word, 5)), at: i64::MIN / 2 };
+    let anywhere = Address { base: Some(reg(word, 5)), at: i64::MIN / 2, index: None };
     (class && bits(word, 22, 1) == 0).then_some(Effect::Store {
         to: anywhere,
         size: 0,
@@ -255,7 +261,8 @@ fn changes_flags(word: u32) -> bool {
 /// A move between registers; number 31 is zero here, not the stack pointer.
 fn copy(to: Reg, from: Reg, half: bool) -> Effect {
     match (to, from, half) {
-        (SP, ..) | (_, SP, _) => Effect::Other,
+        (SP, ..) => Effect::Other,
+        (_, SP, _) => Effect::Constant { to, value: 0 },
         (_, _, true) => Effect::CopyHalf { to, from },
         (_, _, false) => Effect::Copy { to, from },
     }

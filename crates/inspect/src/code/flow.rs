@@ -94,13 +94,12 @@ impl Walk<'_> {
     fn into_summary(mut self) -> Summary {
         let abi = self.code.abi();
         for (state, insn) in self.before.values() {
-            for effect in insn.iter().flat_map(|insn| insn.effects) {
-                if let Effect::Store { to, .. } = effect {
-                    let outside = Some(state.place(to));
-                    let outside = outside.filter(|to| matches!(to, Value::Arg(_) | Value::Reached(..)));
-                    self.summary.stores.extend(outside);
-                }
-            }
+            let stored = insn.iter().flat_map(|insn| insn.effects).find_map(|effect| match effect {
+                Effect::Store { to, .. } => Some(state.place(to)),
+                _ => None,
+            });
+            let outside = stored.filter(|to| matches!(to, Value::Arg(_) | Value::Reached(..)));
+            self.summary.stores.extend(outside);
             let target = match insn.map(|insn| insn.flow) {
                 Some(Flow::Call(target)) => target,
                 Some(Flow::Branch(to, _)) if !self.code.contains(to) => Target::Address(to),

@@ -24,6 +24,8 @@ pub(crate) struct Abi {
     pub(crate) args: &'static [Reg],
     /// The stack pointer.
     pub(crate) stack: Reg,
+    /// The frame pointer, where a function has one.
+    pub(crate) frame: Reg,
     /// What a called function may change.
     pub(crate) clobbered: RegSet,
 }
@@ -174,11 +176,13 @@ impl Effect {
     }
 }
 
-/// A place in memory: a register (`None`: zero) plus a distance.
+/// A place in memory: a register (`None`: zero) plus a distance, plus another register times a factor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) base: Option<Reg>,
     pub(crate) at: i64,
+    /// Only where something is read.
+    pub(crate) index: Option<(Reg, u8)>,
 }
 
 /// What an instruction works on.

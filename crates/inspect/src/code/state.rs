@@ -145,7 +145,10 @@ impl State {
     }
 
     pub(super) fn place(&self, address: Address) -> Value {
-        address.base.map_or(Value::Unknown, |base| self.get(base).plus(address.at))
+        match address {
+            Address { base: Some(base), at, index: None } => self.get(base).plus(at),
+            _ => Value::Unknown,
+        }
     }
 
     fn load(&self, place: Value, size: u32) -> Value {

@@ -1,14 +1,15 @@
 //! x86_64, decoded by iced.
 
 use iced_x86::{
-    Code as Opcode, ConditionCode, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
-    OpAccess, OpKind, Register, UsedMemory,
+    Code as Opcode, ConditionCode, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory,
+    Mnemonic, OpAccess, OpKind, Register, UsedMemory,
 };
 
 use super::{Abi, Address, Condition, Effect, Effects, Flow, Insn, Operand, Reg, Target, just};
 
 /// System V: rdi rsi rdx rcx r8 r9; a call may change these and rax, r10, r11.
-pub(crate) const ABI: Abi = Abi { args: &[7, 6, 2, 1, 8, 9], stack: 4, clobbered: 0b1111_1100_0111 };
+pub(crate) const ABI: Abi =
+    Abi { args: &[7, 6, 2, 1, 8, 9], stack: 4, frame: 5, clobbered: 0b1111_1100_0111 };
 
 /// `endbr64`, the landing mark of indirect calls.
 pub(crate) const ENDBR64: &[u8] = &[0xf3, 0x0f, 0x1e, 0xfa];
@@ -92,10 +93,15 @@ fn effects(insn: &Instruction) -> Option<Effects> {
         Opcode::Mov_r32_rm32 | Opcode::Mov_rm32_r32 | Opcode::Movsxd_r64_rm32 => just(moved(insn, 4)?),
         Opcode::Movzx_r32_rm8 | Opcode::Movzx_r64_rm8 if from.is_none() => just(moved(insn, 1)?),
         Opcode::Movzx_r32_rm16 | Opcode::Movzx_r64_rm16 if from.is_none() => just(moved(insn, 2)?),
-        Opcode::Mov_r64_imm64 | Opcode::Mov_r32_imm32 => just(Effect::Constant { to: to?, value: insn.immediate(1) }),
+        Opcode::Mov_rm8_r8 | Opcode::Mov_rm16_r16 if to.is_none() => {
+            just(moved(insn, insn.memory_size().size() as u8)?)
+        }
+        Opcode::Mov_r64_imm64 | Opcode::Mov_r32_imm32 => {
+            just(Effect::Constant { to: to?, value: insn.immediate(1) })
+        }
         Opcode::Mov_rm64_imm32 => just(stored_constant(insn, 8)?),
         Opcode::Mov_rm32_imm32 => just(stored_constant(insn, 4)?),
-        Opcode::Lea_r64_m => just(leave(to?, place(insn)?)),
+        Opcode::Lea_r64_m => just(leave(to?, plain_place(insn)?)),
         Opcode::Xor_r64_rm64 | Opcode::Xor_rm64_r64 | Opcode::Xor_r32_rm32 | Opcode::Xor_rm32_r32
             if insn.op0_register() == insn.op1_register() =>
         {
@@ -107,6 +113,8 @@ fn effects(insn: &Instruction) -> Option<Effects> {
         Opcode::Sub_rm64_imm8 | Opcode::Sub_rm64_imm32 | Opcode::Sub_RAX_imm32 => {
             just(Effect::Offset { to: to?, base: to?, by: (insn.immediate(1) as i64).wrapping_neg() })
         }
+        Opcode::Inc_rm64 => just(Effect::Offset { to: to?, base: to?, by: 1 }),
+        Opcode::Dec_rm64 => just(Effect::Offset { to: to?, base: to?, by: -1 }),
         Opcode::Push_r64 => push(to.map_or(Operand::Unknown, Operand::Register)),
         Opcode::Pushq_imm8 | Opcode::Pushq_imm32 => push(Operand::Constant(insn.immediate(0))),
         Opcode::Push_rm64 => push(Operand::Unknown),
@@ -122,7 +130,7 @@ fn effects(insn: &Instruction) -> Option<Effects> {
     })
 }
 
-const STACK_TOP: Address = Address { base: Some(ABI.stack), at: 0 };
+const STACK_TOP: Address = Address { base: Some(ABI.stack), at: 0, index: None };
 
 /// Stores below the stack pointer, and moves it there.
 fn push(from: Operand) -> Effects {
@@ -147,7 +155,7 @@ fn moved(insn: &Instruction, size: u8) -> Option<Effect> {
         (Some(to), None, _) => Some(Effect::Load { to, from: place(insn)?, size }),
         (None, from, _) => {
             let from = from.map_or(Operand::Unknown, Operand::Register);
-            Some(Effect::Store { to: place(insn)?, size: size.into(), from })
+            Some(Effect::Store { to: plain_place(insn)?, size: size.into(), from })
         }
     }
 }
@@ -156,8 +164,10 @@ fn moved(insn: &Instruction, size: u8) -> Option<Effect> {
 fn stored_constant(insn: &Instruction, size: u32) -> Option<Effect> {
     let value = insn.immediate(1);
     match number(insn.op0_register()) {
-        Some(to) => Some(Effect::Constant { to, value: if size == 4 { u64::from(value as u32) } else { value } }),
-        None => Some(Effect::Store { to: place(insn)?, size, from: Operand::Constant(value) }),
+        Some(to) => {
+            Some(Effect::Constant { to, value: if size == 4 { u64::from(value as u32) } else { value } })
+        }
+        None => Some(Effect::Store { to: plain_place(insn)?, size, from: Operand::Constant(value) }),
     }
 }
 
@@ -183,18 +193,31 @@ fn compared(insn: &Instruction) -> Option<Effect> {
 }
 
 fn is_conditional_move(insn: &Instruction) -> bool {
-    insn.condition_code() != ConditionCode::None && insn.flow_control() == FlowControl::Next && insn.op_count() == 2
+    insn.condition_code() != ConditionCode::None
+        && insn.flow_control() == FlowControl::Next
+        && insn.op_count() == 2
 }
 
 /// A memory operand that is only base and displacement.
+fn plain_place(insn: &Instruction) -> Option<Address> {
+    place(insn).filter(|place| place.index.is_none())
+}
+
+/// A memory operand, unless it is relative to a segment.
 fn place(insn: &Instruction) -> Option<Address> {
-    let plain = insn.memory_index() == Register::None && !has_own_segment(insn.memory_segment());
-    let at = insn.memory_displacement64() as i64;
-    match insn.memory_base() {
-        // iced gives the address, not the distance, for %rip.
-        Register::None | Register::RIP => plain.then_some(Address { base: None, at }),
-        base => Some(Address { base: Some(number(base)?), at }).filter(|_| plain),
+    if has_own_segment(insn.memory_segment()) {
+        return None;
     }
+    let index = match insn.memory_index() {
+        Register::None => None,
+        index => Some((number(index)?, insn.memory_index_scale() as u8)),
+    };
+    let base = match insn.memory_base() {
+        // iced gives the address, not the distance, for %rip.
+        Register::None | Register::RIP => None,
+        base => Some(number(base)?),
+    };
+    Some(Address { base, at: insn.memory_displacement64() as i64, index })
 }
 
 /// `%fs` and `%gs` are where a thread has its own variables.
@@ -208,7 +231,11 @@ fn other_access(insn: &Instruction, all: &[UsedMemory]) -> Option<Effect> {
         let repeated = insn.has_rep_prefix() || insn.has_repne_prefix();
         used.index() == Register::None && !has_own_segment(used.segment()) && !repeated
     };
-    let place = |used: &UsedMemory| Address { base: number(used.base()), at: used.displacement() as i64 };
+    let place = |used: &UsedMemory| Address {
+        base: number(used.base()),
+        at: used.displacement() as i64,
+        index: None,
+    };
     if let Some(used) = all.iter().find(|used| is_write(used.access())) {
         let size = if plain(used) { used.memory_size().size() as u32 } else { 0 };
         return Some(Effect::Store { to: place(used), size, from: Operand::Unknown });
