@@ -121,6 +121,15 @@ pub enum Evidence {
         /// The path of the source file.
         source: String,
     },
+    /// It is the one function that every reference to the name of a secret leads to, with the name as argument.
+    Labels {
+        /// Calls that were seen.
+        calls: usize,
+        /// The names, sorted.
+        labels: Vec<&'static str>,
+        /// Functions whose code shows where the client random is; all agree.
+        random: Vec<&'static str>,
+    },
 }
 
 /// How sure it is that an address is that function.
@@ -137,9 +146,10 @@ impl Evidence {
     pub fn confidence(&self) -> Confidence {
         match self {
             Self::Given | Self::Symbol(_) | Self::SharedCallee { named: true, .. } => Confidence::Certain,
-            Self::SharedCallee { named: false, .. } | Self::Strings { .. } | Self::ErrorCodes { .. } => {
-                Confidence::High
-            }
+            Self::SharedCallee { named: false, .. }
+            | Self::Strings { .. }
+            | Self::ErrorCodes { .. }
+            | Self::Labels { .. } => Confidence::High,
         }
     }
 }
@@ -156,6 +166,10 @@ impl fmt::Display for Evidence {
             }
             Self::Strings { source } => write!(out, "refers to its name and to {source}"),
             Self::ErrorCodes { source } => write!(out, "has the error numbers of one function of {source}"),
+            Self::Labels { calls, labels, random } => {
+                let (labels, random) = (labels.len(), random.join(", "));
+                write!(out, "gets {labels} names of secrets in {calls} calls; client random by {random}")
+            }
         }
     }
 }

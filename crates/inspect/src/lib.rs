@@ -20,6 +20,7 @@ mod references;
 mod relocation;
 mod returns;
 mod site;
+mod symbolic;
 mod symbols;
 mod unwind;
 mod version;

@@ -9,7 +9,7 @@ pub const MOST_LOADS: usize = 3;
 
 /// A way through memory from a starting value: each load reads the 8 bytes at the value plus an offset, and a last
 /// offset is added. Without loads and with 0 it is the starting value itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Path {
     loads: [i32; MOST_LOADS],
     count: u8,

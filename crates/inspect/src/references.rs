@@ -14,7 +14,7 @@ use crate::error::ElfError;
 /// Most references that are kept; more are too strange to trust.
 const MOST_HITS: usize = 1 << 16;
 /// Bytes before the four, and with them, of the longest instruction that is looked for.
-const BEFORE: usize = 4;
+const BEFORE: usize = 7;
 const LONGEST_INSN: usize = BEFORE + 4;
 
 /// What an instruction does with the address.
@@ -142,6 +142,8 @@ fn opcode_of_address(before: &[u8], end: u64, to: u64) -> Option<Reference> {
         [.., 0xc7, 0xc0..=0xc7 | 0x00..=0x03 | 0x06 | 0x07] => 6,
         [.., 0xc7, 0x40..=0x43 | 0x45..=0x47, _] | [.., 0xc7, 0x04, _] => 7,
         [.., 0xc7, 0x44, _, _] => 8,
+        [.., 0xc7, 0x80..=0x83 | 0x85..=0x87, _, _, _, _] => 10,
+        [.., 0xc7, 0x84, _, _, _, _, _] => 11,
         _ => return None,
     };
     Some(Reference { at: end.wrapping_sub(len), to, used: Use::Load })
@@ -174,7 +176,7 @@ impl Registers {
                 target.address().map(|to| (to, Use::Call))
             }
             Flow::Jump(target) => target.address().map(|to| (to, Use::Jump)),
-            Flow::Branch(to) => Some((to, Use::Jump)),
+            Flow::Branch(to, _) => Some((to, Use::Jump)),
             Flow::Next | Flow::Return | Flow::Stop => None,
         }
     }
@@ -182,7 +184,11 @@ impl Registers {
     /// Any other instruction.
     fn compute(&mut self, bytes: &[u8; 4], at: u64) -> Option<(u64, Use)> {
         let insn = arm64::decode(bytes, at)?;
-        match insn.effect {
+        match insn.effects[0] {
+            _ if insn.effects[1] != Effect::Other => {
+                self.known &= !insn.writes;
+                None
+            }
             Effect::Offset { to, base, by } => {
                 let value = self.get(base).map(|value| value.wrapping_add_signed(by));
                 self.set(to, value);
@@ -275,10 +281,13 @@ mod tests {
 
     #[test]
     fn x86_addresses_count_where_the_program_cannot_be_moved() {
-        // mov $0x405000,%esi; mov $0x405000,%r8d; push $0x405000; movq $0x405000,%rax; movq $0x405000,8(%rsp)
+        // mov $0x405000,%esi; mov $0x405000,%r8d; push $0x405000; movq $0x405000,%rax; movq $0x405000,8(%rsp);
+        // movq $0x405000,-0x140(%rbp); movq $0x405000,0x108(%rsp)
         let code = b"\xbe\x00\x50\x40\x00\x41\xb8\x00\x50\x40\x00\x68\x00\x50\x40\x00\
-                     \x48\xc7\xc0\x00\x50\x40\x00\x48\xc7\x44\x24\x08\x00\x50\x40\x00";
-        let at = [0x1000, 0x1006, 0x100b, 0x1011, 0x1018];
+                     \x48\xc7\xc0\x00\x50\x40\x00\x48\xc7\x44\x24\x08\x00\x50\x40\x00\
+                     \x48\xc7\x85\xc0\xfe\xff\xff\x00\x50\x40\x00\
+                     \x48\xc7\x84\x24\x08\x01\x00\x00\x00\x50\x40\x00";
+        let at = [0x1000, 0x1006, 0x100b, 0x1011, 0x1018, 0x1021, 0x102c];
         assert_eq!(x86(code, true, &[0x40_5000]), at.map(|at| (at, 0x40_5000, Use::Load)));
         assert_eq!(x86(code, false, &[0x40_5000]), []);
     }

@@ -46,7 +46,7 @@ fn addresses(code: &Code, decoder: &mut Decoder) -> Option<BTreeSet<u64>> {
         let next = address.checked_add(u64::from(insn.len))?;
         match insn.flow {
             Flow::Next => pending.push(next),
-            Flow::Branch(to) => pending.extend([to, next]),
+            Flow::Branch(to, _) => pending.extend([to, next]),
             Flow::Jump(Target::Address(to)) => pending.push(to),
             Flow::Jump(_) => return None,
             // A call at the very end does not come back.

@@ -22,7 +22,7 @@ pub fn hooks(binary: &Binary<'_>, subject: Subject, overrides: &Overrides) -> Ve
     let hooks: Vec<Hook> = facts.hooks.iter().filter_map(|fact| hook(fact, subject)).collect();
     let keys = subject.secrets.then(|| live_keys(binary, &facts)).flatten();
     if !hooks.iter().any(|hook| is_wanted(&hook.place, subject)) {
-        return Verdict::Nothing;
+        return Verdict::Unusable(facts.notes.join("; "));
     }
     let has_keys = keys.is_some() || hooks.iter().any(|hook| matches!(hook.place, Place::Secret(_)));
     Verdict::Hooks(Box::new(Found {

@@ -68,7 +68,7 @@ impl Body {
         let next = insn.map(|insn| at.saturating_add(u64::from(insn.len)));
         let (on, jump) = match insn.map(|insn| insn.flow) {
             Some(Flow::Next | Flow::Call(_)) => (next, None),
-            Some(Flow::Branch(to)) => (next, Some(to)),
+            Some(Flow::Branch(to, _)) => (next, Some(to)),
             Some(Flow::Jump(Target::Address(to))) => (None, Some(to)),
             Some(Flow::Jump(_) | Flow::Return | Flow::Stop) | None => (None, None),
         };
@@ -84,7 +84,7 @@ impl Body {
     fn is_call(&self, insn: &Insn) -> bool {
         match insn.flow {
             Flow::Call(_) => true,
-            Flow::Jump(Target::Address(to)) | Flow::Branch(to) => !self.insns.contains_key(&to),
+            Flow::Jump(Target::Address(to)) | Flow::Branch(to, _) => !self.insns.contains_key(&to),
             _ => false,
         }
     }
@@ -92,7 +92,7 @@ impl Body {
     /// Calls that may get as an argument (counted from 0) what an instruction puts into a register.
     pub(crate) fn calls_with(&self, at: u64) -> BTreeSet<(u64, usize)> {
         let mut found = BTreeSet::new();
-        let result = match self.insns.get(&at).map(|insn| insn.effect) {
+        let result = match self.insns.get(&at).map(|insn| insn.effects[0]) {
             Some(Effect::Constant { to, .. } | Effect::Offset { to, .. }) => to,
             _ => return found,
         };
@@ -107,13 +107,13 @@ impl Body {
                 let argument = self.abi.args.iter().position(|arg| *arg == reg);
                 found.extend(argument.map(|argument| (at, argument)));
             }
-            let copy = match insn.effect {
-                Effect::Copy { to, from } if from == reg => Some(to),
+            let copies = insn.effects.map(|effect| match effect {
+                Effect::Copy { to, from } | Effect::CopyIf { to, from, .. } if from == reg => Some(to),
                 _ => None,
-            };
+            });
             let kept = (self.changed(insn) & 1 << reg == 0).then_some(reg);
             for next in self.after(at) {
-                pending.extend(copy.into_iter().chain(kept).map(|reg| (next, reg)));
+                pending.extend(copies.into_iter().flatten().chain(kept).map(|reg| (next, reg)));
             }
         }
         found
@@ -138,14 +138,16 @@ impl Body {
             }
             for &at in from {
                 let Some(insn) = self.insns.get(&at) else { continue };
-                match insn.effect {
-                    Effect::Constant { to, value } if to == reg => {
+                // The last one counts.
+                let effect = insn.effects.into_iter().rev().find(|effect| effect.result() == Some(reg));
+                match effect.unwrap_or(Effect::Other) {
+                    Effect::Constant { value, .. } => {
                         found.values.insert(value.wrapping_add_signed(add));
                     }
-                    Effect::Copy { to, from } | Effect::CopyHalf { to, from } if to == reg => {
+                    Effect::Copy { from, .. } | Effect::CopyHalf { from, .. } => {
                         pending.push((at, from, add));
                     }
-                    Effect::Offset { to, base, by } if to == reg => {
+                    Effect::Offset { base, by, .. } => {
                         pending.push((at, base, add.wrapping_add(by)));
                     }
                     _ if self.changed(insn) & 1 << reg != 0 => found.others = true,

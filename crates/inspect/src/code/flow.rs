@@ -70,7 +70,7 @@ impl Walk<'_> {
         let next = address.wrapping_add(u64::from(insn.len));
         match insn.flow {
             Flow::Next | Flow::Call(_) => self.go(next, &state),
-            Flow::Branch(to) => {
+            Flow::Branch(to, _) => {
                 self.jump(to, &state);
                 self.go(next, &state);
             }
@@ -94,17 +94,15 @@ impl Walk<'_> {
     fn into_summary(mut self) -> Summary {
         let abi = self.code.abi();
         for (state, insn) in self.before.values() {
-            let stored = match insn.map(|insn| insn.effect) {
-                Some(Effect::Store { base, at, .. } | Effect::StorePair { base, at, .. }) => {
-                    state.get(base).plus(at)
-                }
-                _ => Value::Unknown,
-            };
-            let outside = matches!(stored, Value::Arg(_) | Value::Reached(..));
-            self.summary.stores.extend(outside.then_some(stored));
+            let stored = insn.iter().flat_map(|insn| insn.effects).find_map(|effect| match effect {
+                Effect::Store { to, .. } => Some(state.place(to)),
+                _ => None,
+            });
+            let outside = stored.filter(|to| matches!(to, Value::Arg(_) | Value::Reached(..)));
+            self.summary.stores.extend(outside);
             let target = match insn.map(|insn| insn.flow) {
                 Some(Flow::Call(target)) => target,
-                Some(Flow::Branch(to)) if !self.code.contains(to) => Target::Address(to),
+                Some(Flow::Branch(to, _)) if !self.code.contains(to) => Target::Address(to),
                 Some(Flow::Jump(Target::Address(to))) if self.code.contains(to) => continue,
                 Some(Flow::Jump(target)) => target,
                 _ => continue,
@@ -128,7 +126,7 @@ pub(crate) fn swept_targets(code: &Code, decoder: &mut Decoder) -> Vec<(u64, Tar
         let insn = code.decode(decoder, at);
         match insn.map(|insn| insn.flow) {
             Some(Flow::Call(target) | Flow::Jump(target)) => targets.push((at, target)),
-            Some(Flow::Branch(to)) => targets.push((at, Target::Address(to))),
+            Some(Flow::Branch(to, _)) => targets.push((at, Target::Address(to))),
             _ => {}
         }
         at = at.saturating_add(insn.map_or(code.shortest(), |insn| u64::from(insn.len)));

@@ -24,6 +24,8 @@ pub(crate) struct Abi {
     pub(crate) args: &'static [Reg],
     /// The stack pointer.
     pub(crate) stack: Reg,
+    /// The frame pointer, where a function has one.
+    pub(crate) frame: Reg,
     /// What a called function may change.
     pub(crate) clobbered: RegSet,
 }
@@ -42,8 +44,20 @@ impl Machine {
 pub(crate) struct Insn {
     pub(crate) len: u8,
     pub(crate) flow: Flow,
-    pub(crate) effect: Effect,
+    /// What it does, one after the other.
+    pub(crate) effects: Effects,
+    /// Every register that it may change.
     pub(crate) writes: RegSet,
+    /// Whether it may change the condition flags.
+    pub(crate) flags: bool,
+}
+
+/// Up to three things that one instruction does.
+pub(crate) type Effects = [Effect; 3];
+
+/// One thing, or none.
+pub(crate) fn just(effect: impl Into<Option<Effect>>) -> Effects {
+    [effect.into().unwrap_or(Effect::Other), Effect::Other, Effect::Other]
 }
 
 /// Where control goes after an instruction.
@@ -52,13 +66,24 @@ pub(crate) enum Flow {
     Next,
     Jump(Target),
     /// To the address or to the next instruction.
-    Branch(u64),
+    Branch(u64, Condition),
     /// Away and back to the next instruction.
     Call(Target),
     /// Back to the caller.
     Return,
     /// Nowhere: a trap, or the way back from an interrupt.
     Stop,
+}
+
+/// When something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// What was compared last is equal, or is not.
+    Equal(bool),
+    /// The lower bytes of a register, so many, are zero, or are not.
+    Zero(Reg, u8, bool),
+    /// Any other.
+    Other,
 }
 
 /// What a jump or call names.
@@ -81,7 +106,7 @@ impl Target {
     }
 }
 
-/// What an instruction does to a register beyond overwriting it.
+/// What an instruction does beyond overwriting registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Other,
@@ -100,46 +125,75 @@ pub(crate) enum Effect {
         to: Reg,
         from: Reg,
     },
+    /// `to` = `from` if the condition holds; else it stays.
+    CopyIf {
+        to: Reg,
+        from: Reg,
+        condition: Condition,
+    },
     /// `to` = `base` + `by`.
     Offset {
         to: Reg,
         base: Reg,
         by: i64,
     },
-    /// `to` = `size` bytes at `base` + `at`.
+    /// `to` = `size` bytes at `from`, extended.
     Load {
         to: Reg,
-        base: Reg,
-        at: i64,
-        size: u32,
+        from: Address,
+        size: u8,
     },
-    /// `size` bytes (0: unknown) at `base` + `at` = `from`, or something else if that is `None`.
+    /// `size` bytes at `from` go somewhere else than to a general-purpose register.
+    Read {
+        from: Address,
+        size: u8,
+    },
+    /// `size` bytes (0: unknown) at `to` = `from`.
     Store {
-        base: Reg,
-        at: i64,
+        to: Address,
         size: u32,
-        from: Option<Reg>,
+        from: Operand,
     },
-    /// aarch64: `to` = 8 bytes each, from `base` + `at` on.
-    LoadPair {
-        to: [Reg; 2],
-        base: Reg,
-        at: i64,
+    /// The condition flags tell whether the lower `size` bytes are equal.
+    Compare {
+        one: Operand,
+        other: Operand,
+        size: u8,
     },
-    /// aarch64: 8 bytes each, from `base` + `at` on, = `from`; `None` is zero.
-    StorePair {
-        base: Reg,
-        at: i64,
-        from: [Option<Reg>; 2],
-    },
-    /// x86_64: moves the stack pointer down by 8 and stores there.
-    Push {
-        from: Option<Reg>,
-    },
-    /// x86_64: the reverse.
-    Pop {
-        to: Reg,
-    },
+}
+
+impl Effect {
+    /// The register that it gives a value.
+    pub(crate) fn result(self) -> Option<Reg> {
+        match self {
+            Self::Constant { to, .. }
+            | Self::Copy { to, .. }
+            | Self::CopyHalf { to, .. }
+            | Self::CopyIf { to, .. }
+            | Self::Offset { to, .. }
+            | Self::Load { to, .. } => Some(to),
+            Self::Other | Self::Read { .. } | Self::Store { .. } | Self::Compare { .. } => None,
+        }
+    }
+}
+
+/// A place in memory: a register (`None`: zero) plus a distance, plus another register times a factor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) base: Option<Reg>,
+    pub(crate) at: i64,
+    /// Only where something is read.
+    pub(crate) index: Option<(Reg, u8)>,
+}
+
+/// What an instruction works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operand {
+    Register(Reg),
+    Constant(u64),
+    Memory(Address),
+    /// A vector register, a result of arithmetic.
+    Unknown,
 }
 
 /// A stretch of code read from the file.

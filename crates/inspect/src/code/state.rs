@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Abi, Effect, Flow, Insn, Reg};
+use super::{Abi, Address, Effect, Flow, Insn, Operand, Reg};
 use crate::place::Path;
 
 /// Most stack slots that are remembered.
@@ -107,59 +107,47 @@ impl State {
     }
 
     pub(crate) fn apply(&mut self, insn: &Insn, abi: &Abi) {
-        let result = self.memory_and_result(insn.effect, abi);
         let called = matches!(insn.flow, Flow::Call(_));
         if called {
             let passed: Vec<_> = abi.args.iter().map(|&reg| self.get(reg)).collect();
             passed.into_iter().for_each(|value| self.expose(value));
         }
         // A called function gives the stack pointer back as it was.
-        let written = if called { abi.clobbered } else { insn.writes };
+        let mut unknown = if called { abi.clobbered } else { insn.writes };
+        for effect in insn.effects {
+            self.do_one(effect);
+            unknown &= !effect.result().map_or(0, |to| 1 << to);
+        }
         for (reg, value) in self.regs.iter_mut().enumerate() {
-            if written & (1 << reg) != 0 {
+            if unknown & (1 << reg) != 0 {
                 *value = Value::Unknown;
             }
         }
-        for (to, value) in result.into_iter().flatten() {
-            self.set(to, value);
+    }
+
+    fn do_one(&mut self, effect: Effect) {
+        match effect {
+            Effect::Other | Effect::Read { .. } | Effect::Compare { .. } => {}
+            Effect::Constant { to, .. } => self.set(to, Value::Unknown),
+            Effect::Copy { to, from } => self.set(to, self.get(from)),
+            Effect::CopyHalf { to, from } => self.set(to, self.get(from).half()),
+            Effect::CopyIf { to, from, .. } => self.set(to, self.get(to).join(self.get(from))),
+            Effect::Offset { to, base, by } => self.set(to, self.get(base).plus(by)),
+            Effect::Load { to, from, size } => self.set(to, self.load(self.place(from), size.into())),
+            Effect::Store { to, size, from } => {
+                let value = match from {
+                    Operand::Register(from) => self.get(from),
+                    _ => Value::Unknown,
+                };
+                self.store(self.place(to), size, value);
+            }
         }
     }
 
-    /// Stores what is to be stored; gives what the registers hold afterwards, the stack pointer last.
-    fn memory_and_result(&mut self, effect: Effect, abi: &Abi) -> [Option<(Reg, Value)>; 2] {
-        let stack = self.get(abi.stack);
-        match effect {
-            Effect::Other | Effect::Constant { .. } => [None, None],
-            Effect::Copy { to, from } => [Some((to, self.get(from))), None],
-            Effect::CopyHalf { to, from } => [Some((to, self.get(from).half())), None],
-            Effect::Offset { to, base, by } => [Some((to, self.get(base).plus(by))), None],
-            Effect::Load { to, base, at, size } => {
-                [Some((to, self.load(self.get(base).plus(at), size))), None]
-            }
-            Effect::Store { base, at, size, from } => {
-                let value = from.map_or(Value::Unknown, |from| self.get(from));
-                self.store(self.get(base).plus(at), size, value);
-                [None, None]
-            }
-            Effect::LoadPair { to, base, at } => {
-                let base = self.get(base);
-                let load = |to, at| Some((to, self.load(base.plus(at), 8)));
-                [load(to[0], at), load(to[1], at.saturating_add(8))]
-            }
-            Effect::StorePair { base, at, from } => {
-                let base = self.get(base);
-                for (from, at) in from.into_iter().zip([at, at.saturating_add(8)]) {
-                    let value = from.map_or(Value::Unknown, |from| self.get(from));
-                    self.store(base.plus(at), 8, value);
-                }
-                [None, None]
-            }
-            Effect::Push { from } => {
-                let value = from.map_or(Value::Unknown, |from| self.get(from));
-                self.store(stack.plus(-8), 8, value);
-                [None, Some((abi.stack, stack.plus(-8)))]
-            }
-            Effect::Pop { to } => [Some((to, self.load(stack, 8))), Some((abi.stack, stack.plus(8)))],
+    pub(super) fn place(&self, address: Address) -> Value {
+        match address {
+            Address { base: Some(base), at, index: None } => self.get(base).plus(at),
+            _ => Value::Unknown,
         }
     }
 

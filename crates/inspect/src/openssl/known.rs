@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Flavour;
+use super::{Flavour, legacy, object};
 use crate::hook::{Arg, Call, Purpose, ResultKind};
 
 /// Which way plaintext moves.
@@ -149,6 +149,9 @@ pub(super) fn public(name: &str) -> Option<&'static Public> {
 /// Never hooked, but looked at: they must not share code with what is hooked.
 const LOOKED_AT: &[&str] = &["SSL_peek", "SSL_peek_ex"];
 
+/// Functions that make the handshake.
+pub(super) const HANDSHAKES: [&str; 3] = ["SSL_do_handshake", "SSL_connect", "SSL_accept"];
+
 /// Functions that only one member of the family has.
 pub(super) const MARKS: &[(&str, Flavour)] = &[
     ("SSL_CTX_set_private_key_method", Flavour::BoringSsl),
@@ -166,7 +169,8 @@ pub(super) fn all_names() -> Vec<&'static str> {
     let marks = MARKS.iter().map(|&(name, _)| name);
     let internal = [Direction::Read.internal(), Direction::Write.internal()];
     let public = PUBLIC.iter().map(|public| public.name);
-    public.chain(LOOKED_AT.iter().copied()).chain(internal).chain(marks).collect()
+    let keys = HANDSHAKES.into_iter().chain(object::ACCESSORS).chain(legacy::FUNCTIONS);
+    public.chain(LOOKED_AT.iter().copied()).chain(internal).chain(marks).chain(keys).collect()
 }
 
 /// Whether the function of that name is known to do something else than `purpose`.

@@ -6,8 +6,13 @@
 
 mod given;
 mod internal;
+mod keys;
 mod known;
+mod labels;
+mod legacy;
 mod named;
+mod object;
+mod secret;
 mod stripped;
 mod tls13;
 
@@ -17,6 +22,8 @@ use crate::binary::Binary;
 use crate::error::ElfError;
 use crate::hook::Hook;
 use crate::place::ObjectKeys;
+use crate::symbols::Symbols;
+use crate::version;
 use stripped::Source;
 
 pub use given::{functions, hook_at};
@@ -78,21 +85,52 @@ pub enum Refusal {
 
 /// Whether it is worth calling [`resolve`]: cheap, and only a `false` is certain.
 pub fn may_be(binary: &Binary<'_>) -> Result<bool, ElfError> {
-    Ok(binary.may_have(&known::plaintext_names())? || !Source::find(binary)?.is_empty())
+    Ok(binary.may_have(&known::plaintext_names())?
+        || !Source::find(binary)?.is_empty()
+        || !labels::find(binary)?.is_empty())
 }
 
-/// The plaintext hooks of a file, by its symbols; without such symbols as [`resolve_without_symbols`].
+/// The hooks of a file: plaintext by its symbols, without such symbols as [`resolve_without_symbols`]; and keys.
 pub fn resolve(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
     if binary.may_have(&known::plaintext_names())? {
-        named::resolve(binary)
+        let symbols = binary.symbols(&known::all_names())?;
+        with_keys(binary, &symbols, named::resolve(binary, &symbols))
     } else {
-        stripped::resolve(binary)
+        resolve_without_symbols(binary)
     }
 }
 
-/// The plaintext hooks of a file as if it had no symbols, to compare the two ways.
+/// The hooks of a file as if it had no symbols, to compare the two ways.
 pub fn resolve_without_symbols(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
-    stripped::resolve(binary)
+    with_keys(binary, &Symbols::default(), stripped::resolve(binary))
+}
+
+/// Adds what is known of keys, also where plaintext cannot be told.
+fn with_keys(
+    binary: &Binary<'_>,
+    symbols: &Symbols,
+    plaintext: Result<OpenSsl, Refusal>,
+) -> Result<OpenSsl, Refusal> {
+    if let Err(Refusal::Elf(_)) = plaintext {
+        return plaintext;
+    }
+    let keys = keys::find(binary, symbols)?;
+    let mut found = match plaintext {
+        Err(refusal) if keys.hooks.is_empty() => return Err(refusal),
+        Err(refusal) => without_plaintext(binary, symbols, &refusal),
+        Ok(found) => found,
+    };
+    found.hooks.extend(keys.hooks);
+    found.keys = keys.object;
+    found.notes.extend(keys.notes);
+    Ok(found)
+}
+
+fn without_plaintext(binary: &Binary<'_>, symbols: &Symbols, refusal: &Refusal) -> OpenSsl {
+    let texts = version::texts(binary);
+    let flavour = named::flavour(&texts, symbols);
+    let notes = vec![refusal.to_string()];
+    OpenSsl { version: single(texts), flavour, hooks: Vec::new(), keys: None, notes }
 }
 
 /// The only one.

@@ -10,12 +10,11 @@ use crate::symbols::Symbols;
 use crate::{site, version};
 
 /// The plaintext hooks of a file, by its symbols.
-pub(super) fn resolve(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
-    let symbols = binary.symbols(&known::all_names())?;
+pub(super) fn resolve(binary: &Binary<'_>, symbols: &Symbols) -> Result<OpenSsl, Refusal> {
     let texts = version::texts(binary);
-    let flavour = flavour(&texts, &symbols);
+    let flavour = flavour(&texts, symbols);
     let decoder = Decoder::default();
-    let mut finder = Finder { binary, symbols: &symbols, flavour, decoder, notes: vec![], missing: vec![] };
+    let mut finder = Finder { binary, symbols, flavour, decoder, notes: vec![], missing: vec![] };
     let hooks = finder.hooks();
     let Finder { mut notes, missing, .. } = finder;
     if !hooks.iter().any(|hook| hook.purpose.moves_plaintext()) {
@@ -26,7 +25,7 @@ pub(super) fn resolve(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
 }
 
 /// By version text, else by a function that only one of them has.
-fn flavour(texts: &[String], symbols: &Symbols) -> Flavour {
+pub(super) fn flavour(texts: &[String], symbols: &Symbols) -> Flavour {
     match texts {
         [text] if text.contains("BoringSSL") || text.contains("AWS-LC") => Flavour::BoringSsl,
         [text] if text.starts_with("LibreSSL") => Flavour::LibreSsl,

@@ -47,6 +47,15 @@ fn reasons() -> &'static [Vec<u8>; 2] {
     })
 }
 
+/// One that hands over secrets.
+fn keylog() -> &'static [u8] {
+    static LIBRARY: OnceLock<Vec<u8>> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        std::fs::read(Workshop::new().gcc("keylog.c", "-O2 -shared -fPIC -fvisibility=hidden -DINLINED"))
+            .unwrap()
+    })
+}
+
 #[test]
 fn what_is_no_program_is_told_apart() {
     let elf = library();
@@ -147,6 +156,13 @@ proptest! {
             let inside = changes.iter().map(|&(at, value)| (at % file.len(), value));
             inspect_all(&with(file, &inside.chain([(18, machine)]).collect::<Vec<_>>()));
         }
+    }
+
+    #[test]
+    fn any_damage_where_secrets_are_handed_over_is_survived(
+        changes in prop::collection::vec((0..keylog().len(), any::<u8>()), 1..64),
+    ) {
+        inspect_all(&with(keylog(), &changes));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod given;
 mod hostile;
+mod keys;
 mod openssl;
 mod stripped;
 mod workshop;

@@ -187,7 +187,7 @@ impl<'b, 'f> Outline<'b, 'f> {
                 entered.several |= inside;
             } else {
                 let branch =
-                    code.decode(decoder, at).is_some_and(|insn| matches!(insn.flow, Flow::Branch(_)));
+                    code.decode(decoder, at).is_some_and(|insn| matches!(insn.flow, Flow::Branch(..)));
                 entered.jumpers.insert(from.start);
                 entered.torn |= inside || branch;
             }
