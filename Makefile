@@ -57,6 +57,8 @@ test: test-deps ## all checks and tests, and a run on Linux 5.10 and 6.1
 	@$(MAKE) fuzz
 	@$(MAKE) live
 	@$(STEP) "static binary" $(MAKE) all
+	@$(STEP) "files of the corpus, a few" $(CORPUS) fetch --ci
+	@$(STEP) "inspect on them" $(CORPUS) grade --ci
 	@$(MAKE) vm
 
 test-all: test ## make test, and longer: more property cases, newer kernels, kernel TLS, advisories
@@ -64,6 +66,7 @@ test-all: test ## make test, and longer: more property cases, newer kernels, ker
 	@$(STEP) "Linux 6.12 and 7.x" testing/vm/smoke 6.12 7.x
 	@$(STEP) "SSL_sendfile with kernel TLS" testing/vm/sendfile/run
 	@$(STEP) "live tests, ignored ones too" $(LIVE) --include-ignored
+	@$(MAKE) corpus
 	@$(MAKE) advisories
 
 test-deps:
@@ -86,6 +89,13 @@ fuzz: ## each fuzz target for FUZZ_SECONDS (30); what breaks is kept in fuzz/art
 	@fuzz/seeds
 	@for target in $(FUZZ_TARGETS); do $(STEP) "fuzz $$target" cargo fuzz run -s none $$target -- -max_total_time=$(FUZZ_SECONDS) \
 		-timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=1048576 -verbosity=0; done
+
+CORPUS = testing/corpus/corpus
+corpus: ## what is found in 100 files of packages, and docs/corpus.md; fetches 4 GB once
+	@test -x bin/ecapture || $(MAKE) all
+	@$(STEP) "files of the corpus" $(CORPUS) fetch
+	@$(CORPUS) table > docs/.corpus.md && mv docs/.corpus.md docs/corpus.md
+	@$(STEP) "inspect on them" $(CORPUS) grade
 
 VM_KERNELS ?= 5.10 6.1
 vm: ## the static binary on Linux 5.10 and 6.1, in QEMU
@@ -132,5 +142,5 @@ clean: ## remove all that was built
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: all nocore env deps demo test test-all test-deps live fuzz vm lint advisories format bench install uninstall clean help
+.PHONY: all nocore env deps demo test test-all test-deps live fuzz corpus vm lint advisories format bench install uninstall clean help
 .DEFAULT_GOAL := all
