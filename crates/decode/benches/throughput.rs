@@ -19,8 +19,8 @@ const RESPONSE: &str = "HTTP/1.1 200 OK\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r
     Content-Length: 27\r\nConnection: keep-alive\r\n\r\n{\"items\":[1,2,3],\"next\":4}\n";
 
 fn push(connection: &mut Connection, dir: Direction, bytes: &[u8]) {
-    connection.push(dir, bytes, &mut |dir, part| {
-        black_box((dir, part));
+    connection.push(dir, bytes, &mut |lane, part| {
+        black_box((lane, part));
     });
 }
 

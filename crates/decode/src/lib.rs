@@ -16,16 +16,22 @@
 
 mod coding;
 mod connection;
+mod content;
+mod events;
+mod grpc;
 mod held;
 mod http1;
+mod http2;
 mod notes;
 mod part;
+mod session;
 mod sniff;
 mod text;
+mod websocket;
 
 pub use coding::{Coding, Codings};
 pub use connection::{Connection, Limits};
 pub use http1::Fields;
 pub use notes::{Note, Notes};
-pub use part::{Direction, End, Head, Kind, Part, Version};
+pub use part::{Direction, End, Exchange, Head, Kind, Lane, Part, Unit, Version, Whole};
 pub use text::is_text;

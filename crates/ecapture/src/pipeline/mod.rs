@@ -2,6 +2,7 @@
 
 mod account;
 mod clock;
+mod lanes;
 mod message;
 mod stream;
 
