@@ -57,8 +57,10 @@ impl Connection {
                 let Some(make) = recognised(dir, rest, held, self.limits.head, out, test) else { return };
                 let session = self.session.insert(make(dir, self.limits));
                 if !session.holds_text() {
-                    let start = mem::take(held);
-                    self.push(dir, start.bytes(), out);
+                    for dir in [dir, dir.other()] {
+                        let start = mem::take(&mut self.held[dir as usize]);
+                        self.push(dir, start.bytes(), out);
+                    }
                 }
                 continue;
             };

@@ -24,8 +24,10 @@ mod http1;
 mod http2;
 mod notes;
 mod part;
+mod redis;
 mod session;
 mod sniff;
+mod sql;
 mod text;
 mod websocket;
 

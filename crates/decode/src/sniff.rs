@@ -2,7 +2,8 @@
 use crate::connection::Limits;
 use crate::part::Direction;
 use crate::session::Session;
-use crate::{http1, http2};
+use crate::sql::{mysql, postgres};
+use crate::{http1, http2, redis};
 
 /// What the first bytes of a direction tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,9 @@ pub(crate) type Test = (fn(&[u8]) -> Verdict<()>, Make);
 pub(crate) const TESTS: &[Test] = &[
     (http2::sniff, |_, limits| Box::new(http2::Http2::new(limits))),
     (|bytes| http1::first_line(bytes).map(drop), |_, limits| Box::new(http1::Http1::new(limits))),
+    (redis::sniff, |client, limits| Box::new(redis::Redis::new(client, limits))),
+    (postgres::sniff, |client, limits| Box::new(postgres::Postgres::new(client, limits))),
+    (mysql::sniff, |client, limits| Box::new(mysql::MySql::new(client, limits))),
 ];
 
 /// Those that may be in a tunnel through HTTP/2: not HTTP/2 again, as each level would cost stack.

@@ -98,8 +98,24 @@ fn symbol(window: u64) -> (u16, u32) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// The inverse, from the lengths alone.
+    pub fn encode(string: &[u8]) -> Vec<u8> {
+        let (mut code, mut codes) = (0_u32, [0; END + 1]);
+        for length in 1..=LONGEST {
+            code <<= 1;
+            for symbol in (0..=END).filter(|&symbol| usize::from(LENGTHS[symbol]) == length) {
+                codes[symbol] = code;
+                code = code.wrapping_add(1);
+            }
+        }
+        let bit = |symbol: usize, n: u8| codes[symbol] >> (LENGTHS[symbol] - 1 - n) & 1 == 1;
+        let all = |&b: &u8| (0..LENGTHS[usize::from(b)]).map(move |n| bit(b.into(), n));
+        let bits: Vec<bool> = string.iter().flat_map(all).collect();
+        bits.chunks(8).map(|byte| (0..8).fold(0, |sum, n| sum << 1 | u8::from(byte.get(n) != Some(&false)))).collect()
+    }
 
     #[test]
     fn the_code_is_complete() {

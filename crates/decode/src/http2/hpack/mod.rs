@@ -3,6 +3,8 @@ mod fixed;
 mod huffman;
 mod lengths;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use self::table::Table;
 

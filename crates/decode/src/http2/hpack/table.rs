@@ -69,6 +69,11 @@ impl Table {
         self.shrink(self.max);
     }
 
+    #[cfg(test)]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
     /// Drops the oldest entries until at most `size` is left.
     fn shrink(&mut self, size: usize) {
         while self.size > size {
