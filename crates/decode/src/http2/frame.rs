@@ -2,6 +2,8 @@
 
 /// Bytes of every frame's head.
 pub(super) const HEAD: usize = 9;
+/// Longest frame of an unknown type that is believed: what every endpoint takes (RFC 9113, 4.2).
+const UNKNOWN_MOST: usize = 16 << 10;
 /// What a client sends first (RFC 9113, 3.4).
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -81,9 +83,9 @@ impl Frame {
         self.flags & flag != 0
     }
 
-    /// Whether its type can have this stream and this length. Unknown types can have any.
+    /// Whether its type can have this stream and this length.
     pub fn is_legal(&self) -> bool {
-        let Some(rule) = RULES.get(usize::from(self.kind)) else { return true };
+        let Some(rule) = RULES.get(usize::from(self.kind)) else { return self.length <= UNKNOWN_MOST };
         let stream = match rule.stream {
             Stream::None => self.stream == 0,
             Stream::One => self.stream != 0,

@@ -57,7 +57,9 @@ impl Inflate {
                 out(&scratch[..made.min(room)]);
             }
             self.made += made.min(room) as u64;
-            rest = &rest[used..];
+            if status.is_ok() {
+                rest = &rest[used..];
+            }
             match status {
                 Err(_) => {
                     notes.add(Note::BadCoding);

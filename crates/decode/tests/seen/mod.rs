@@ -1,5 +1,6 @@
 //! What came out of a connection, kept as text lines and as totals; shared by the tests.
 #![allow(dead_code, missing_docs, clippy::unwrap_used)]
+pub mod frames;
 pub mod streams;
 
 use std::collections::BTreeMap;
