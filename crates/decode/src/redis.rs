@@ -135,7 +135,8 @@ impl Redis {
         let reader = &mut self.readers[dir as usize];
         let (name, exchange, hidden) = if dir == self.client {
             self.count += 1;
-            self.subscribed |= SUBSCRIBING.iter().any(|word| reader.command.eq_ignore_ascii_case(word.as_bytes()));
+            self.subscribed |=
+                SUBSCRIBING.iter().any(|word| reader.command.eq_ignore_ascii_case(word.as_bytes()));
             let secret = reader.is_secret && reader.command.eq_ignore_ascii_case(b"CONFIG");
             if self.waiting.len() == WAITING_MOST {
                 self.waiting.clear();
@@ -147,7 +148,11 @@ impl Redis {
             ("Redis push", None, false)
         } else {
             let asked = self.waiting.pop_front();
-            ("Redis reply", asked.map(|(number, _)| Exchange::Answers(number)), asked.is_some_and(|(_, hide)| hide))
+            (
+                "Redis reply",
+                asked.map(|(number, _)| Exchange::Answers(number)),
+                asked.is_some_and(|(_, hide)| hide),
+            )
         };
         let text = if hidden { HIDDEN } else { reader.text.as_slice() };
         let whole = Whole { name, text, wire: reader.wire, exchange, notes: reader.notes };
@@ -333,7 +338,8 @@ impl Reader {
         } else if self.is_secret {
             self.show(HIDDEN);
         } else {
-            let plain = !string.is_empty() && string.iter().all(|b| b.is_ascii_graphic() && !b"\"'\\".contains(b));
+            let plain =
+                !string.is_empty() && string.iter().all(|b| b.is_ascii_graphic() && !b"\"'\\".contains(b));
             let quoted = if plain { word.to_owned() } else { format!("\"{}\"", Lossy(string)) };
             self.show(quoted.as_bytes());
             let command = std::str::from_utf8(&self.command).unwrap_or_default();
@@ -388,7 +394,9 @@ struct Lossy<'a>(&'a [u8]);
 impl std::fmt::Display for Lossy<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match std::str::from_utf8(self.0) {
-            Ok(text) if !text.contains(['"', '\\']) && !text.chars().any(char::is_control) => f.write_str(text),
+            Ok(text) if !text.contains(['"', '\\']) && !text.chars().any(char::is_control) => {
+                f.write_str(text)
+            }
             _ => self.0.escape_ascii().fmt(f),
         }
     }

@@ -47,7 +47,11 @@ fn padding_and_priority_are_not_content() {
     let mut tap = client();
     let fields = block(&[(":method", "POST"), (":path", "/")]);
     tap.send(frame(1, 4 | 8 | 0x20, 1, &[&[3, 0, 0, 0, 0, 9][..], &fields, b"pad"].concat()));
-    tap.send(data(1, 8, b"\x02hello..")).send(data(1, END_STREAM | 8, b"\x00!")).send(data(3, 8, b"\x09short"));
+    tap.send(data(1, 8, b"\x02hello..")).send(data(1, END_STREAM | 8, b"\x00!")).send(data(
+        3,
+        8,
+        b"\x09short",
+    ));
     check(
         &mut tap,
         r"> 1 POST / HTTP/2
@@ -146,7 +150,10 @@ fn websocket_in_a_stream() {
 fn gaps_in_content_and_beyond_it() {
     let mut tap = client();
     tap.receive(ok(1)).receive(&data(1, 0, "abcdef")[..11]).gap(Received, 3).receive("f");
-    tap.receive(data(1, 0, "next")).gap(Received, 40).receive("er of a frame").receive(data(1, END_STREAM, "tail"));
+    tap.receive(data(1, 0, "next"))
+        .gap(Received, 40)
+        .receive("er of a frame")
+        .receive(data(1, END_STREAM, "tail"));
     tap.receive(SETTINGS).receive(ok(3));
     check(
         &mut tap,
@@ -212,7 +219,8 @@ fn endless_headers_are_bounded() {
     for _ in 0..100 {
         tap.send(frame(9, 0, 1, &vec![0; 16 << 10]));
     }
-    let raw: usize = tap.seen.of(Sent).iter().map(|item| if let Item::Raw(raw) = item { raw.len() } else { 0 }).sum();
+    let raw: usize =
+        tap.seen.of(Sent).iter().map(|item| if let Item::Raw(raw) = item { raw.len() } else { 0 }).sum();
     assert!(raw >= 64 * (16 << 10), "{raw}");
 }
 

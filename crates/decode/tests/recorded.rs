@@ -25,7 +25,8 @@ const NAMES: [&str; 11] = [
 
 /// The calls of a recording, as the client made them.
 fn calls(name: &str) -> Vec<(Direction, Vec<u8>)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded").join(name).with_extension("stream");
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded").join(name).with_extension("stream");
     let bytes = std::fs::read(path).unwrap();
     let (mut calls, mut rest) = (Vec::new(), bytes.as_slice());
     while let Some((head, after)) = rest.split_first_chunk::<5>() {

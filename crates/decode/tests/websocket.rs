@@ -11,7 +11,11 @@ use seen::streams::deflate;
 fn check(tap: &mut Tap, expected: &str) {
     let expected: String = expected.lines().map(|l| format!("{}\n", l.trim_start())).collect();
     let lines = tap.lines();
-    let shown: String = lines.lines().filter(|l| !l.contains("HTTP/1.1") && *l != "> end 0" && *l != "< end 0").map(|l| format!("{l}\n")).collect();
+    let shown: String = lines
+        .lines()
+        .filter(|l| !l.contains("HTTP/1.1") && *l != "> end 0" && *l != "< end 0")
+        .map(|l| format!("{l}\n"))
+        .collect();
     assert_eq!(shown, expected.trim_start_matches('\n'));
 }
 
@@ -19,7 +23,9 @@ fn check(tap: &mut Tap, expected: &str) {
 fn client(extensions: &str, limits: Limits) -> Tap {
     let mut tap = Tap::with(limits);
     tap.send("GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
-    tap.receive(format!("HTTP/1.1 101 Switching\r\nUpgrade: WebSocket\r\nSec-WebSocket-Extensions: {extensions}\r\n\r\n"));
+    tap.receive(format!(
+        "HTTP/1.1 101 Switching\r\nUpgrade: WebSocket\r\nSec-WebSocket-Extensions: {extensions}\r\n\r\n"
+    ));
     tap
 }
 
@@ -48,7 +54,11 @@ fn control_frames_between_fragments() {
 #[test]
 fn a_gap_inside_a_payload_and_one_beyond() {
     let mut tap = client("", Limits::default());
-    tap.receive(b"\x82\x06ab").gap(Received, 2).receive(b"ef\x82\x03a").gap(Received, 9).receive(b"\x81\x01x");
+    tap.receive(b"\x82\x06ab")
+        .gap(Received, 2)
+        .receive(b"ef\x82\x03a")
+        .gap(Received, 9)
+        .receive(b"\x81\x01x");
     check(
         &mut tap,
         r"< WebSocket binary

@@ -367,10 +367,11 @@ impl Side {
         let Some(head) = bytes.first_chunk() else { return Look::More };
         let frame = Frame::parse(head);
         let damaged = self.fresh && bytes.starts_with(&PREFACE[..3]);
-        let expected = !damaged && match &self.block {
-            Some(Block { opener, .. }) => frame.kind == CONTINUATION && frame.stream == opener.stream,
-            None => true,
-        };
+        let expected = !damaged
+            && match &self.block {
+                Some(Block { opener, .. }) => frame.kind == CONTINUATION && frame.stream == opener.stream,
+                None => true,
+            };
         if expected && frame.is_legal() { Look::Frame(frame) } else { Look::Bad }
     }
 }

@@ -202,7 +202,9 @@ impl MySql {
         let (name, text, reply) = COMMANDS
             .iter()
             .find(|(of, ..)| *of == number)
-            .map_or(("MySQL command", Text::Hidden, Reply::Other), |&(_, name, text, reply)| (name, text, reply));
+            .map_or(("MySQL command", Text::Hidden, Reply::Other), |&(_, name, text, reply)| {
+                (name, text, reply)
+            });
         self.count += 1;
         if let Stage::Unread = self.stage {
             // A client that waits for replies, and all but a few do, has had all of them.
@@ -360,7 +362,8 @@ impl Session for MySql {
             if self.is_lost || is_opaque {
                 return Flow::Switch(rest, Next::Unknown);
             }
-            let is_row = dir != self.client && matches!(self.stage, Stage::Rows(_) | Stage::Columns(_) | Stage::Skip(_));
+            let is_row = dir != self.client
+                && matches!(self.stage, Stage::Rows(_) | Stage::Columns(_) | Stage::Skip(_));
             let limit = self.limit;
             let shape = |head: &[u8]| {
                 let length = usize::from(head[0]) | usize::from(head[1]) << 8 | usize::from(head[2]) << 16;

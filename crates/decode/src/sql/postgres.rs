@@ -20,7 +20,9 @@ const WAITING_MOST: usize = 1024;
 /// How a message of the client, and of the server, becomes text; those that are missing say nothing to a reader.
 type Show = fn(&[u8]) -> Option<Vec<u8>>;
 const CLIENT: [(u8, &str, Show); 6] = [
-    (b'Q', "PostgreSQL query", |payload| Some(without_passwords(Reader(payload).string().unwrap_or(payload)))),
+    (b'Q', "PostgreSQL query", |payload| {
+        Some(without_passwords(Reader(payload).string().unwrap_or(payload)))
+    }),
     (b'P', "PostgreSQL parse", |payload| {
         let mut reader = Reader(payload);
         reader.string()?;
@@ -64,7 +66,9 @@ fn startup(bytes: &[u8]) -> Verdict<()> {
     }
     match rest.get(..length - 4) {
         None => Verdict::Open,
-        Some([_, _, _, _, parameters @ .., 0]) if memchr::memmem::find(parameters, b"user\0").is_some() => Verdict::Sure(()),
+        Some([_, _, _, _, parameters @ .., 0]) if memchr::memmem::find(parameters, b"user\0").is_some() => {
+            Verdict::Sure(())
+        }
         Some(_) => Verdict::No,
     }
 }
@@ -78,7 +82,9 @@ fn query(bytes: &[u8]) -> Verdict<()> {
             let fine = std::str::from_utf8(text).is_ok_and(|text| !text.contains('\0'));
             if fine { Verdict::Sure(()) } else { Verdict::No }
         }
-        Some(text) if text.len() + 4 < length && length < 1 << 20 && memchr::memchr(0, text).is_none() => Verdict::Open,
+        Some(text) if text.len() + 4 < length && length < 1 << 20 && memchr::memchr(0, text).is_none() => {
+            Verdict::Open
+        }
         _ => Verdict::No,
     }
 }
@@ -127,7 +133,10 @@ impl Postgres {
             self.columns = columns(&packet.payload).unwrap_or_default();
         }
         let table: &[_] = if is_client { &CLIENT } else { &SERVER };
-        let text = table.iter().find(|(of, ..)| *of == kind).and_then(|(_, name, text)| Some((*name, text(&packet.payload)?)));
+        let text = table
+            .iter()
+            .find(|(of, ..)| *of == kind)
+            .and_then(|(_, name, text)| Some((*name, text(&packet.payload)?)));
         let Some((name, mut text)) = text else { return framing(dir, packet.wire as usize, out) };
         if !is_client && kind == b'C' && !self.columns.is_empty() {
             text.extend_from_slice(b", columns ");
@@ -216,7 +225,14 @@ fn shape(is_client: bool, head: &[u8]) -> Option<Shape> {
     is_known.then_some(Shape { length, keep: if is_shown { length } else { 0 } })
 }
 
-fn show(dir: Direction, name: &'static str, text: &[u8], packet: &Packet, exchange: Option<Exchange>, out: &mut Out<'_>) {
+fn show(
+    dir: Direction,
+    name: &'static str,
+    text: &[u8],
+    packet: &Packet,
+    exchange: Option<Exchange>,
+    out: &mut Out<'_>,
+) {
     let mut notes = Notes::default();
     if packet.is_cut {
         notes.add(Note::Cut);

@@ -47,7 +47,10 @@ mod tests {
         let cases = [
             ("select 'password'", "select 'password'"),
             ("create user x identified by 'it''s\\' so'", "create user x identified by '(hidden)'"),
-            ("ALTER ROLE r PASSWORD 'p' VALID UNTIL 'now'", "ALTER ROLE r PASSWORD '(hidden)' VALID UNTIL 'now'"),
+            (
+                "ALTER ROLE r PASSWORD 'p' VALID UNTIL 'now'",
+                "ALTER ROLE r PASSWORD '(hidden)' VALID UNTIL 'now'",
+            ),
             ("set password = PASSWORD('p')", "set password = PASSWORD('(hidden)')"),
             ("set password='unfinished", "set password='(hidden)'"),
         ];

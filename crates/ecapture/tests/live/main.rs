@@ -20,6 +20,7 @@ mod loss;
 mod old_kernels;
 mod privileges;
 mod programs;
+mod protocols;
 mod speed;
 mod start_stop;
 mod text_output;

@@ -114,7 +114,9 @@ pub(super) mod tests {
         let bit = |symbol: usize, n: u8| codes[symbol] >> (LENGTHS[symbol] - 1 - n) & 1 == 1;
         let all = |&b: &u8| (0..LENGTHS[usize::from(b)]).map(move |n| bit(b.into(), n));
         let bits: Vec<bool> = string.iter().flat_map(all).collect();
-        bits.chunks(8).map(|byte| (0..8).fold(0, |sum, n| sum << 1 | u8::from(byte.get(n) != Some(&false)))).collect()
+        bits.chunks(8)
+            .map(|byte| (0..8).fold(0, |sum, n| sum << 1 | u8::from(byte.get(n) != Some(&false))))
+            .collect()
     }
 
     #[test]
