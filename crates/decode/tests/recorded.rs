@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use seen::{Item, Seen, Tap};
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "h2_nghttp",
     "h2_node",
     "h2_continuation",
@@ -21,6 +21,7 @@ const NAMES: [&str; 11] = [
     "postgres",
     "postgres_extended",
     "mysql",
+    "mysql_prepared",
 ];
 
 /// The calls of a recording, as the client made them.

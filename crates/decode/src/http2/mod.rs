@@ -115,9 +115,7 @@ impl Http2 {
 
     /// Looks at the start of a frame. Answers how many of `bytes` that took, `None` if all and more are needed.
     fn frame(&mut self, dir: Direction, bytes: &[u8], out: &mut Out<'_>) -> Option<usize> {
-        let side = &mut self.sides[dir as usize];
-        let limit = self.limits.head;
-        match side.look(bytes) {
+        match self.sides[dir as usize].look(bytes) {
             Look::More => None,
             Look::Preface => {
                 self.begin(dir);
@@ -128,41 +126,45 @@ impl Http2 {
                 self.lose(dir, Note::BadFraming, out);
                 Some(0)
             }
-            Look::Frame(frame) => {
-                let (place, used) = match frame.kind {
-                    DATA => {
-                        let head = HEAD + usize::from(frame.has(PADDED));
-                        let padding = if frame.has(PADDED) { usize::from(*bytes.get(HEAD)?) } else { 0 };
-                        let Some(left) = (HEAD + frame.length - head).checked_sub(padding) else {
-                            self.lose(dir, Note::BadFraming, out);
-                            return Some(0);
-                        };
-                        self.streams.data_frame(dir, &frame, head, out);
-                        (Place::Data { frame, left, padding }, head)
-                    }
-                    HEADERS | PUSH_PROMISE | CONTINUATION | RST_STREAM | GOAWAY => {
-                        if frame.length > limit {
-                            framing(dir, HEAD, out);
-                            side.hpack = Hpack::joined();
-                            (Place::Raw { left: frame.length }, HEAD)
-                        } else {
-                            let payload = bytes.get(HEAD..HEAD + frame.length)?;
-                            self.whole(dir, &frame, payload, out);
-                            self.sides[dir as usize].fresh = false;
-                            return Some(HEAD + frame.length);
-                        }
-                    }
-                    _ => {
-                        framing(dir, HEAD, out);
-                        (Place::Skip { left: frame.length }, HEAD)
-                    }
-                };
-                let side = &mut self.sides[dir as usize];
-                (side.place, side.fresh) = (place, false);
-                self.payload_done(dir, out);
-                Some(used)
-            }
+            Look::Frame(frame) => self.enter(dir, frame, bytes, out),
         }
+    }
+
+    /// A legal frame begins at the start of `bytes`; the answer is that of [`Self::frame`].
+    fn enter(&mut self, dir: Direction, frame: Frame, bytes: &[u8], out: &mut Out<'_>) -> Option<usize> {
+        let (place, used) = match frame.kind {
+            DATA => {
+                let padding = if frame.has(PADDED) { Some(usize::from(*bytes.get(HEAD)?)) } else { None };
+                let head = HEAD + usize::from(padding.is_some());
+                let padding = padding.unwrap_or(0);
+                let Some(left) = (HEAD + frame.length - head).checked_sub(padding) else {
+                    self.lose(dir, Note::BadFraming, out);
+                    return Some(0);
+                };
+                self.streams.data_frame(dir, &frame, head, out);
+                (Place::Data { frame, left, padding }, head)
+            }
+            HEADERS | PUSH_PROMISE | CONTINUATION | RST_STREAM | GOAWAY
+                if frame.length <= self.limits.head =>
+            {
+                let used = HEAD + frame.length;
+                self.whole(dir, &frame, bytes.get(HEAD..used)?, out);
+                (Place::Frame, used)
+            }
+            HEADERS | PUSH_PROMISE | CONTINUATION | RST_STREAM | GOAWAY => {
+                framing(dir, HEAD, out);
+                self.sides[dir as usize].hpack = Hpack::joined();
+                (Place::Raw { left: frame.length }, HEAD)
+            }
+            _ => {
+                framing(dir, HEAD, out);
+                (Place::Skip { left: frame.length }, HEAD)
+            }
+        };
+        let side = &mut self.sides[dir as usize];
+        (side.place, side.fresh) = (place, false);
+        self.payload_done(dir, out);
+        Some(used)
     }
 
     /// The client's preface: all header blocks will be seen.

@@ -256,51 +256,7 @@ impl MySql {
         }
         let is_end = first == Some(0xFE) && packet.wire < (HEAD + FULL) as u64;
         match self.stage {
-            Stage::First => match (reply, first?) {
-                (Reply::Other | Reply::None, _) => {
-                    self.stage = Stage::Unread;
-                    None
-                }
-                (Reply::Prepared, 0) => {
-                    let counts: [u8; 9] = *payload.first_chunk()?;
-                    let id = u32::from_le_bytes([counts[1], counts[2], counts[3], counts[4]]);
-                    let lists = [[counts[5], counts[6]], [counts[7], counts[8]]].map(u16::from_le_bytes);
-                    let marks = u64::from(self.capabilities & DEPRECATE_EOF == 0);
-                    let list = |count: u16| if count == 0 { 0 } else { u64::from(count) + marks };
-                    let skip = lists.map(list).iter().sum();
-                    let text = format!("statement {id}, {} parameters", lists[1]).into_bytes();
-                    let shown = self.outcome("MySQL result", text, number, 0);
-                    if skip > 0 {
-                        self.waiting.push_front((number, reply));
-                        self.stage = Stage::Skip(skip);
-                    }
-                    shown
-                }
-                (_, 0) => {
-                    let (text, status) = ok(payload)?;
-                    self.outcome("MySQL result", text, number, status)
-                }
-                (Reply::Result, 0xFB) => {
-                    self.stage = Stage::File;
-                    None
-                }
-                (Reply::Result, _) => {
-                    let mut reader = Reader(payload);
-                    let columns = integer(&mut reader)?;
-                    // MariaDB may leave out definitions that the client has already.
-                    let follow = reader.array::<1>().is_none_or(|[follow]| follow != 0);
-                    self.stage = match (follow, self.capabilities & DEPRECATE_EOF) {
-                        (true, _) => Stage::Columns(columns),
-                        (false, 0) => Stage::ColumnsEnd,
-                        (false, _) => Stage::Rows(0),
-                    };
-                    None
-                }
-                _ => {
-                    self.stage = Stage::Unread;
-                    None
-                }
-            },
+            Stage::First => self.first(payload, number, reply),
             Stage::Columns(left) => {
                 self.stage = match left {
                     2.. => Stage::Columns(left - 1),
@@ -336,6 +292,48 @@ impl MySql {
             }
             Stage::File | Stage::Unread => None,
         }
+    }
+
+    /// The first packet of a reply, which is no error.
+    fn first(&mut self, payload: &[u8], number: u64, reply: Reply) -> Option<Shown> {
+        match (reply, payload.first()?) {
+            (Reply::Prepared, 0) => return self.prepared(payload, number),
+            (Reply::Outcome | Reply::Result, 0) => {
+                let (text, status) = ok(payload)?;
+                return self.outcome("MySQL result", text, number, status);
+            }
+            (Reply::Result, 0xFB) => self.stage = Stage::File,
+            (Reply::Result, _) => {
+                let mut reader = Reader(payload);
+                let columns = integer(&mut reader)?;
+                // MariaDB may leave out definitions that the client has already.
+                let follow = reader.array::<1>().is_none_or(|[follow]| follow != 0);
+                self.stage = match (follow, self.capabilities & DEPRECATE_EOF) {
+                    (true, _) => Stage::Columns(columns),
+                    (false, 0) => Stage::ColumnsEnd,
+                    (false, _) => Stage::Rows(0),
+                };
+            }
+            _ => self.stage = Stage::Unread,
+        }
+        None
+    }
+
+    /// The answer to a statement that was prepared; definitions of parameters and columns follow.
+    fn prepared(&mut self, payload: &[u8], number: u64) -> Option<Shown> {
+        let mut reader = Reader(payload.get(1..)?);
+        let id = u32::from_le_bytes(reader.array()?);
+        let columns = u16::from_le_bytes(reader.array()?);
+        let parameters = u16::from_le_bytes(reader.array()?);
+        let marks = u64::from(self.capabilities & DEPRECATE_EOF == 0);
+        let list = |count: u16| if count == 0 { 0 } else { u64::from(count) + marks };
+        let text = format!("statement {id}, {parameters} parameters").into_bytes();
+        let shown = self.outcome("MySQL result", text, number, 0);
+        if list(columns) + list(parameters) > 0 {
+            self.waiting.push_front((number, Reply::Prepared));
+            self.stage = Stage::Skip(list(columns) + list(parameters));
+        }
+        shown
     }
 
     /// A result is over; the status tells whether the same command has another.

@@ -345,8 +345,29 @@ select 1; select 2;
     subprocess.run(['mariadb', '--no-defaults', '-f', '-h', '127.0.0.1', '-P', str(proxy.port), '-u', 'lab', '-phunter2', '--ssl', 'lab'],
                    input=script.encode(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     proxy.save()
+    proxy = Proxy('mysql_prepared', port, 'mysql')
+    client(MYSQL_CLIENT, proxy.port)
+    proxy.save()
     server.terminate()
     server.wait()
+
+
+MYSQL_CLIENT = '''
+import sys, mysql.connector
+connection = mysql.connector.connect(host='127.0.0.1', port=int(sys.argv[1]), user='lab', password='hunter2', database='lab',
+                                     use_pure=True, ssl_verify_cert=False)
+cursor = connection.cursor(prepared=True)
+for least in (1, 2):
+    cursor.execute('select id, name from t where id > %s', (least,))
+    cursor.fetchall()
+cursor.close()
+cursor = connection.cursor()
+cursor.execute('create procedure two() begin select 1; select 2; end')
+cursor.callproc('two')
+connection.cmd_change_user('lab', 'hunter2', 'lab')
+connection.cmd_ping()
+connection.close()
+'''
 
 
 RECORDINGS = {
