@@ -51,7 +51,7 @@ impl Streams {
         &mut self,
         dir: Direction,
         stream: u32,
-        section: Section,
+        mut section: Section,
         ends: bool,
         wire: u64,
         out: &mut Out<'_>,
@@ -68,6 +68,7 @@ impl Streams {
             message.framing(wire);
             return message.end(Some(&section), &mut |part| out(lane, part));
         }
+        section.text.extend_from_slice(b"\r\n");
         let kind = section.kind().unwrap_or(Kind::Other("HTTP/2 headers"));
         let number = stream.into();
         let (exchange, interim) = match kind {
@@ -76,12 +77,10 @@ impl Streams {
             Kind::Response { .. } => (Some(Exchange::Answers(number)), false),
             Kind::Other(_) => (None, false),
         };
-        let mut text = section.text.clone();
-        text.extend_from_slice(b"\r\n");
         out(
             lane,
             Part::Start(Head {
-                raw: &text,
+                raw: &section.text,
                 wire,
                 exchange,
                 length: section.length,

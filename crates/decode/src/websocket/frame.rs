@@ -105,8 +105,17 @@ impl Frame {
         let Some(mut mask) = self.mask else { return piece };
         mask.rotate_left(at);
         let plain = &mut plain[..piece.len()];
-        for (plain, piece) in plain.chunks_mut(4).zip(piece.chunks(4)) {
-            plain.iter_mut().zip(piece).zip(mask).for_each(|((plain, piece), mask)| *plain = piece ^ mask);
+        let mask: [u8; 16] = std::array::from_fn(|n| mask[n % 4]);
+        // Whole blocks become vector code.
+        for (plain, piece) in plain.chunks_mut(16).zip(piece.chunks(16)) {
+            match (<&mut [u8; 16]>::try_from(&mut *plain), <&[u8; 16]>::try_from(piece)) {
+                (Ok(plain), Ok(piece)) => (0..16).for_each(|n| plain[n] = piece[n] ^ mask[n]),
+                _ => plain
+                    .iter_mut()
+                    .zip(piece)
+                    .zip(mask)
+                    .for_each(|((plain, piece), mask)| *plain = piece ^ mask),
+            }
         }
         plain
     }
