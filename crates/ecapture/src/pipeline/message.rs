@@ -89,7 +89,7 @@ impl Assembly {
                 }
             }
             Part::End(end) => {
-                if !end.trailers.is_empty() {
+                if self.unit.is_some() && !end.trailers.is_empty() {
                     self.end_unit(context, lane, sinks);
                     self.unit = None;
                 }
@@ -137,7 +137,7 @@ impl Assembly {
             connection: context.connection,
             lane,
             exchange: self.exchange.number,
-            latency: self.exchange.latency,
+            latency: self.exchange.latency.take(), // in the first record of the message
             kind: Kind::Message(self.unit.unwrap_or(name)),
             offset: self.shown,
             last,
