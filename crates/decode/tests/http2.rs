@@ -99,6 +99,24 @@ fn a_reset_ends_both_directions() {
 }
 
 #[test]
+fn a_reset_in_the_middle_of_a_frame() {
+    let mut tap = client();
+    let upload = data(1, END_STREAM, "uploaded");
+    tap.send(headers(1, 0, &[(":method", "POST"), (":path", "/")])).send(&upload[..11]);
+    tap.receive(frame(3, 0, 1, &[0; 4])).send(&upload[11..]);
+    check(
+        &mut tap,
+        "> 1 POST / HTTP/2
+         > 1 body up
+         > 1 end 11 decoded 2 incomplete: reset
+         < 1 HTTP/2 RST_STREAM NO_ERROR
+         > 1 HTTP/2 data
+         > 1 body loaded
+         > 1 end 6: reset",
+    );
+}
+
+#[test]
 fn goaway_says_why() {
     let mut tap = client();
     tap.receive(frame(7, 0, 0, b"\0\0\0\x05\0\0\0\x0Bslow down"));

@@ -124,25 +124,32 @@ impl Streams {
         if self.tunnels.contains_key(&stream) {
             return framing(dir, head, out);
         }
-        if !self.open[dir as usize].contains_key(&stream) {
-            let note = if self.reset.contains(&stream) { Note::Reset } else { Note::Headless };
-            out(Lane { direction: dir, stream }, Part::Start(Head::of(Kind::Other("HTTP/2 data"))));
-            self.insert(dir, stream, Message::headless(note, self.limits), out);
-        }
+        self.ensure_open(dir, stream, out);
         if let Some(message) = self.open[dir as usize].get_mut(&stream) {
             message.framing(head as u64);
         }
     }
 
+    /// Content without a head is a message of its own: the head was not seen, or the stream was reset.
+    fn ensure_open(&mut self, dir: Direction, stream: u32, out: &mut Out<'_>) {
+        if !self.open[dir as usize].contains_key(&stream) {
+            let note = if self.reset.contains(&stream) { Note::Reset } else { Note::Headless };
+            out(Lane { direction: dir, stream }, Part::Start(Head::of(Kind::Other("HTTP/2 data"))));
+            self.insert(dir, stream, Message::headless(note, self.limits), out);
+        }
+    }
+
     /// Content of a DATA frame, and padding behind it.
     pub fn data(&mut self, dir: Direction, stream: u32, bytes: &[u8], padding: usize, out: &mut Out<'_>) {
-        let lane = Lane { direction: dir, stream };
-        if let Some(message) = self.open[dir as usize].get_mut(&stream) {
-            message.data(bytes, &mut |part| out(lane, part));
-            message.framing(padding as u64);
-        } else if let Some(tunnel) = self.tunnels.get_mut(&stream) {
+        if let Some(tunnel) = self.tunnels.get_mut(&stream) {
             tunnel.inside.push(dir, bytes, &mut |inner, part| out(Lane { stream, ..inner }, part));
-            framing(dir, padding, out);
+            return framing(dir, padding, out);
+        }
+        // The other side may have reset the stream in the middle of the frame.
+        self.ensure_open(dir, stream, out);
+        if let Some(message) = self.open[dir as usize].get_mut(&stream) {
+            message.data(bytes, &mut |part| out(Lane { direction: dir, stream }, part));
+            message.framing(padding as u64);
         }
     }
 
@@ -153,6 +160,8 @@ impl Streams {
             message.gap(lost, &mut |part| out(lane, part));
         } else if let Some(tunnel) = self.tunnels.get_mut(&stream) {
             tunnel.inside.gap(dir, lost, &mut |inner, part| out(Lane { stream, ..inner }, part));
+        } else {
+            out(lane, Part::Gap(lost));
         }
     }
 
