@@ -100,7 +100,10 @@ fn streams_and_latency_of_http_2() {
     };
     let latency: f64 = latency.strip_suffix("ms").expect("a unit").parse().expect("a number");
     assert!((0.0..20_000.0).contains(&latency));
-    assert!(text.contains("\n:method: GET\n:path: /page\n") && text.contains("\n:status: 200\n"), "{text}");
+    assert!(
+        text.contains("\n:method: GET\r\n:path: /page\r\n") && text.contains("\n:status: 200\r\n"),
+        "{text}"
+    );
 }
 
 /// The bytes that a hex dump shows.
