@@ -19,16 +19,17 @@ const RESPONSE: &str = "HTTP/1.1 200 OK\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r
     Content-Length: 27\r\nConnection: keep-alive\r\n\r\n{\"items\":[1,2,3],\"next\":4}\n";
 
 fn push(connection: &mut Connection, dir: Direction, bytes: &[u8]) {
-    connection.push(dir, bytes, &mut |dir, part| {
-        black_box((dir, part));
+    connection.push(dir, bytes, &mut |lane, part| {
+        black_box((lane, part));
     });
 }
 
 /// Pushes `head` and then `body` in records, as one process would.
-fn stream(bencher: Bencher<'_, '_>, head: &str, body: &[u8]) {
+fn stream(bencher: Bencher<'_, '_>, head: impl AsRef<[u8]>, body: &[u8]) {
+    let head = head.as_ref();
     bencher.bench_local(|| {
         let mut connection = Connection::new(Limits { decoded: u64::MAX, ..Limits::default() });
-        push(&mut connection, Direction::Received, head.as_bytes());
+        push(&mut connection, Direction::Received, head);
         body.chunks(RECORD).for_each(|record| push(&mut connection, Direction::Received, record));
     });
 }
@@ -70,6 +71,49 @@ fn gzip_body(bencher: Bencher<'_, '_>) {
     let body = encoder.finish().unwrap();
     let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", body.len());
     stream(bencher.counter(BytesCount::of_str(&lines)), &head, &body);
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = &(payload.len() as u32).to_be_bytes()[1..];
+    [length, &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+#[divan::bench(args = [64, 1024, 16384])]
+fn http2_body(bencher: Bencher<'_, '_>, size: usize) {
+    let body = frame(0, 0, 1, &vec![b'x'; size]).repeat((8 << 20) / size);
+    let head = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(1, 4, 1, &[0x83, 0x84])].concat();
+    stream(bencher.counter(BytesCount::of_slice(&body)), head, &body);
+}
+
+/// Requests like those of a browser: half of the fields are in the table, the others Huffman coded or plain.
+/// Figures are of bytes on the wire.
+#[divan::bench]
+fn http2_heads(bencher: Bencher<'_, '_>) {
+    let path: &[u8] =
+        &[0x04, 0x8D, 0x60, 0x75, 0x99, 0x8D, 0x33, 0x31, 0x92, 0x93, 0x5A, 0x29, 0x5C, 0x87, 0xA7];
+    let plain = [&[0x0F, 0x0B, 40][..], &[b'v'; 40]].concat();
+    let block = [&[0x82, 0x87, 0x84, 0xBE, 0xBF][..], path, &plain].concat();
+    let insert = [&[0x41, 11][..], b"example.com", &[0x7A, 11], b"curl/8.5.0+", &[0x82]].concat();
+    let mut requests = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(1, 5, 1, &insert)].concat();
+    (1..1000).for_each(|n| requests.extend(frame(1, 5, 2 * n + 1, &block)));
+    bencher.counter(BytesCount::of_slice(&requests)).bench_local(|| {
+        let mut connection = Connection::new(Limits::default());
+        requests.chunks(RECORD).for_each(|record| push(&mut connection, Direction::Sent, record));
+    });
+}
+
+/// What a client sends: masked.
+#[divan::bench]
+fn websocket(bencher: Bencher<'_, '_>) {
+    let head = [&[0x82, 0xFE, 0x10, 0][..], &[1, 2, 3, 4]].concat();
+    let body = [head, vec![b'x'; 4096]].concat().repeat(1024);
+    bencher.counter(BytesCount::of_slice(&body)).bench_local(|| {
+        let mut connection = Connection::new(Limits::default());
+        push(&mut connection, Direction::Sent, b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
+        push(&mut connection, Direction::Received, b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n");
+        body.chunks(RECORD).for_each(|record| push(&mut connection, Direction::Sent, record));
+    });
 }
 
 /// The worst peer: the longest head that is kept, one byte per call.

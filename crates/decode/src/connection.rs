@@ -1,13 +1,16 @@
 //! One connection: which protocol it speaks, and what is held back until that is known.
+use std::mem;
+
 use crate::held::Held;
-use crate::http1::{Flow, Http1};
 use crate::part::{Direction, Part};
-use crate::sniff::{Spoken, Verdict, sniff};
+use crate::session::{Flow, Next, Out, Session, lane, raw, recognised, release};
+use crate::sniff::{INSIDE, TESTS, Test, sniff};
+use crate::websocket::WebSocket;
 
 /// What one connection may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest head, or trailer section, that is kept; a longer one is `Raw`. In bytes.
+    /// Longest head, trailer section, command or reply that is kept; a longer one is `Raw` or cut. In bytes.
     pub head: usize,
     /// Most bytes that one encoded body is decoded to.
     pub decoded: u64,
@@ -19,28 +22,27 @@ impl Default for Limits {
     }
 }
 
-/// Where parts go.
-pub(crate) type Out<'o> = dyn FnMut(Direction, Part<'_>) + 'o;
-
 /// Both directions of one connection.
 pub struct Connection {
     limits: Limits,
-    protocol: Protocol,
+    /// What it speaks, at this time: that changes with CONNECT and Upgrade. `None` if it is not known: at the
+    /// start, after a switch, or because we joined in the middle. Bytes are `Raw` then, until one call of the
+    /// process begins with a sure start of a known protocol.
+    session: Option<Box<dyn Session>>,
     held: [Held; 2],
-}
-
-/// What a connection speaks, at this time: it changes with CONNECT and Upgrade.
-enum Protocol {
-    /// Not known: at the start, after a switch, or because we joined in the middle. Bytes are `Raw` until
-    /// one call of the process begins with a sure start of a known protocol.
-    Unknown,
-    Http1(Box<Http1>),
+    /// What it may turn out to speak.
+    tests: &'static [Test],
 }
 
 impl Connection {
     /// A connection of which nothing has been seen.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, protocol: Protocol::Unknown, held: Default::default() }
+        Self { limits, session: None, held: Default::default(), tests: TESTS }
+    }
+
+    /// One inside a stream of another, which begins with `next`.
+    pub(crate) fn inside(next: Next, limits: Limits) -> Self {
+        Self { session: session(next, limits), tests: INSIDE, ..Self::new(limits) }
     }
 
     /// The process sent or received `bytes` in one call. How a stream is cut into calls does not change
@@ -50,23 +52,26 @@ impl Connection {
         let mut rest = bytes;
         while !rest.is_empty() {
             let held = &mut self.held[dir as usize];
-            rest = match &mut self.protocol {
-                Protocol::Unknown => match Self::recognise(dir, rest, held, self.limits, out) {
-                    Some(Spoken::Http1) => {
-                        self.protocol = Protocol::Http1(Box::new(Http1::new(self.limits)));
-                        rest
+            let Some(session) = &mut self.session else {
+                let test = |bytes: &[u8]| sniff(self.tests, bytes);
+                let Some(make) = recognised(dir, rest, held, self.limits.head, out, test) else { return };
+                let session = self.session.insert(make(dir, self.limits));
+                if !session.holds_text() {
+                    for dir in [dir, dir.other()] {
+                        let start = mem::take(&mut self.held[dir as usize]);
+                        self.push(dir, start.bytes(), out);
                     }
-                    None => return,
-                },
-                Protocol::Http1(http) => match http.push(dir, rest, held, out) {
-                    Flow::Done => return,
-                    Flow::Left(rest) => {
-                        http.cut(dir.other(), out);
-                        self.protocol = Protocol::Unknown;
-                        rest
-                    }
-                },
+                }
+                continue;
             };
+            match session.push(dir, rest, held, out) {
+                Flow::Done => return,
+                Flow::Switch(after, next) => {
+                    session.close(dir.other(), out);
+                    self.session = self::session(next, self.limits);
+                    rest = after;
+                }
+            }
         }
     }
 
@@ -76,9 +81,9 @@ impl Connection {
             return;
         }
         release(dir, &mut self.held[dir as usize], out);
-        match &mut self.protocol {
-            Protocol::Unknown => out(dir, Part::Gap(lost)),
-            Protocol::Http1(http) => http.gap(dir, lost, out),
+        match &mut self.session {
+            None => out(lane(dir), Part::Gap(lost)),
+            Some(session) => session.gap(dir, lost, out),
         }
     }
 
@@ -87,70 +92,45 @@ impl Connection {
     pub fn finish(&mut self, out: &mut Out<'_>) {
         for dir in Direction::BOTH {
             release(dir, &mut self.held[dir as usize], out);
-            match &mut self.protocol {
-                Protocol::Unknown => {}
-                Protocol::Http1(http) => http.close(dir, out),
+            if let Some(session) = &mut self.session {
+                session.close(dir, out);
             }
         }
-        self.protocol = Protocol::Unknown;
+        self.session = None;
     }
 
     /// Gives out as `Raw` what has been held back too long for a reader who waits. It is still remembered:
     /// when the rest of the head arrives, its `Start` says how much of it was already shown.
     pub fn flush(&mut self, out: &mut Out<'_>) {
-        for dir in Direction::BOTH {
-            let held = &mut self.held[dir as usize];
-            raw(dir, held.unseen(), out);
-            held.mark_shown();
+        if self.holds_back() {
+            for dir in Direction::BOTH {
+                let held = &mut self.held[dir as usize];
+                raw(dir, held.unseen(), out);
+                held.mark_shown();
+            }
         }
     }
 
     /// Whether [`Connection::flush`] would give out anything.
     pub fn holds_back(&self) -> bool {
-        self.held.iter().any(|held| !held.unseen().is_empty())
-    }
-
-    /// Finds out what is spoken, else holds the bytes back or gives them out as `Raw`.
-    fn recognise(
-        dir: Direction,
-        bytes: &[u8],
-        held: &mut Held,
-        limits: Limits,
-        out: &mut Out<'_>,
-    ) -> Option<Spoken> {
-        let before = held.len();
-        let joined = held.joined(bytes, limits.head + 1);
-        let full = joined.len() > limits.head;
-        let verdict = sniff(joined);
-        held.restore(before);
-        match verdict {
-            Verdict::Sure(spoken) => return Some(spoken),
-            Verdict::Open if !full => held.hold(bytes, 0),
-            Verdict::Open | Verdict::No => {
-                release(dir, held, out);
-                raw(dir, bytes, out);
-            }
-        }
-        None
+        self.session.as_ref().is_none_or(|session| session.holds_text())
+            && self.held.iter().any(|held| !held.unseen().is_empty())
     }
 }
 
-/// Gives up on what is held.
-pub(crate) fn release(dir: Direction, held: &mut Held, out: &mut Out<'_>) {
-    raw(dir, held.unseen(), out);
-    *held = Held::default();
-}
-
-/// `bytes` as `Raw`, unless there are none.
-pub(crate) fn raw(dir: Direction, bytes: &[u8], out: &mut Out<'_>) {
-    if !bytes.is_empty() {
-        out(dir, Part::Raw(bytes));
+fn session(next: Next, limits: Limits) -> Option<Box<dyn Session>> {
+    match next {
+        Next::Unknown => None,
+        Next::WebSocket(handshake) => Some(Box::new(WebSocket::new(handshake, limits))),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http1::Http1;
+    use crate::http2::Http2;
+    use crate::redis::Redis;
 
     #[test]
     fn a_connection_can_move_to_another_thread() {
@@ -160,7 +140,8 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_small() {
-        let whole = size_of::<Connection>() + size_of::<Http1>();
-        assert!(whole <= 640, "{whole} bytes");
+        let sessions = [size_of::<Http1>(), size_of::<Http2>(), size_of::<WebSocket>(), size_of::<Redis>()];
+        let whole = size_of::<Connection>() + sessions.into_iter().max().unwrap_or_default();
+        assert!(whole <= 1024, "{whole} bytes");
     }
 }

@@ -16,21 +16,36 @@ pub enum Note {
     Capped,
     /// The length of the body is contradictory or its chunks are malformed; what follows is raw.
     BadFraming,
+    /// We joined in the middle, and some header fields refer to what was said before.
+    UnknownFields,
+    /// We joined in the middle of the message: its head was not seen.
+    Headless,
+    /// A head, a command or a reply is longer than the limit; the rest of it is not shown.
+    Cut,
+    /// One side gave the message up.
+    Reset,
+    /// More is going on in the connection than is followed.
+    Crowded,
 }
 
 /// Every note with its text, in order of its bit.
-const ALL: [(Note, &str); 6] = [
+const ALL: [(Note, &str); 11] = [
     (Note::Truncated, "ends early"),
     (Note::Gap, "bytes lost inside"),
     (Note::UnknownCoding, "unknown content-encoding"),
     (Note::BadCoding, "damaged content-encoding"),
     (Note::Capped, "decoded up to the limit only"),
     (Note::BadFraming, "bad length or chunk"),
+    (Note::UnknownFields, "some header fields unknown"),
+    (Note::Headless, "head not seen"),
+    (Note::Cut, "too long, cut"),
+    (Note::Reset, "reset"),
+    (Note::Crowded, "too much at once"),
 ];
 
 /// A set of [`Note`]s. Prints as a comma-separated list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Notes(u8);
+pub struct Notes(u16);
 
 impl Notes {
     /// Whether there is nothing to remark.
@@ -46,6 +61,10 @@ impl Notes {
     /// The notes in the set.
     pub fn iter(self) -> impl Iterator<Item = Note> {
         ALL.iter().map(|&(note, _)| note).filter(move |&note| self.contains(note))
+    }
+
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.0 |= more.0;
     }
 
     pub(crate) fn add(&mut self, note: Note) {

@@ -27,12 +27,23 @@ impl Direction {
     }
 }
 
-/// One piece of one direction of a connection. A message is `Start`, any number of `Body`, `Undecoded` and
-/// `Gap`, then `End`; `Raw` and `Gap` also come between messages.
+/// Where a part belongs. The parts of one lane follow one another; messages of different lanes interleave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lane {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// Stream of HTTP/2; 0 for the connection itself, and in every other protocol.
+    pub stream: u32,
+}
+
+/// One piece of one lane. A message is `Start`, any number of `Unit`, `Body`, `Undecoded` and `Gap`, then
+/// `End`; `Raw` and `Gap` also come between messages, `Whole` and `Framing` anywhere.
 #[derive(Clone, Copy, Debug)]
 pub enum Part<'a> {
     /// A message begins.
     Start(Head<'a>),
+    /// The body of the message has units of its own, and one of them begins.
+    Unit(Unit),
     /// Content, free of chunked framing and of every content-encoding. Never empty.
     Body(&'a [u8]),
     /// Content, free of chunked framing but still encoded: its encoding is unknown, or decoding failed or
@@ -40,6 +51,10 @@ pub enum Part<'a> {
     Undecoded(&'a [u8]),
     /// The message that was started is over.
     End(End<'a>),
+    /// A small message, complete by itself. It may come while another message of its lane goes on.
+    Whole(Whole<'a>),
+    /// So many bytes were framing or control that says nothing to a reader.
+    Framing(u64),
     /// Bytes outside any message. Never empty.
     Raw(&'a [u8]),
     /// So many bytes were lost here.
@@ -51,8 +66,13 @@ pub enum Part<'a> {
 pub struct Head<'a> {
     /// Request or response, and its first line.
     pub kind: Kind<'a>,
-    /// The head exactly as on the wire: first line, fields, the blank line; also line ends before it.
+    /// Of HTTP/1, the head exactly as on the wire: first line, fields, the blank line; also line ends before
+    /// it. Of HTTP/2, a line for each field, pseudo-fields among them, and a blank line. Else empty.
     pub raw: &'a [u8],
+    /// Bytes that the head took on the wire.
+    pub wire: u64,
+    /// Which exchange it belongs to.
+    pub exchange: Option<Exchange>,
     /// How many bytes at the start of `raw` have already been given out as `Raw`, because
     /// [`Connection::flush`](crate::Connection::flush) was called while the head was incomplete.
     pub shown: usize,
@@ -65,9 +85,28 @@ pub struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
+    /// A head without fields.
+    pub(crate) fn of(kind: Kind<'a>) -> Self {
+        Self {
+            kind,
+            raw: b"",
+            wire: 0,
+            exchange: None,
+            shown: 0,
+            length: None,
+            chunked: false,
+            codings: Codings::default(),
+        }
+    }
+
     /// The header fields in order.
     pub fn fields(&self) -> Fields<'a> {
-        Fields::of_head(self.raw)
+        match self.kind {
+            Kind::Request { version, .. } | Kind::Response { version, .. } if version.major == 1 => {
+                Fields::of_head(self.raw)
+            }
+            _ => Fields::of_section(self.raw),
+        }
     }
 }
 
@@ -92,6 +131,55 @@ pub enum Kind<'a> {
         /// Protocol version.
         version: Version,
     },
+    /// Neither, with the name of what it is: `WebSocket text`, `HTTP/2 data` of a stream whose head was not
+    /// seen.
+    Other(&'static str),
+}
+
+/// What pairs a request with its responses. Numbers are unique within a connection until it switches to
+/// another protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exchange {
+    /// A request.
+    Asks(u64),
+    /// A response after which more will come to the same request.
+    Interim(u64),
+    /// The last response, as far as its head tells.
+    Answers(u64),
+}
+
+/// What the body of a message is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// One event of `text/event-stream`.
+    Event,
+    /// One message of gRPC, without its prefix and its encoding.
+    Grpc,
+}
+
+impl Unit {
+    /// Name for a reader.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Event => "Server-Sent Event",
+            Self::Grpc => "gRPC message",
+        }
+    }
+}
+
+/// A command, a reply, a control frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole<'a> {
+    /// Protocol and sort: `MySQL command`, `WebSocket ping`, `HTTP/2 GOAWAY`.
+    pub name: &'static str,
+    /// What it says, made readable. Secrets are left out.
+    pub text: &'a [u8],
+    /// Bytes that it took on the wire.
+    pub wire: u64,
+    /// Which exchange it belongs to.
+    pub exchange: Option<Exchange>,
+    /// What is odd about it.
+    pub notes: Notes,
 }
 
 /// Version of HTTP.
@@ -105,15 +193,20 @@ pub struct Version {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HTTP/{}.{}", self.major, self.minor)
+        match self {
+            Self { major: 2, .. } => f.write_str("HTTP/2"),
+            Self { major, minor } => write!(f, "HTTP/{major}.{minor}"),
+        }
     }
 }
 
 /// How a message ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct End<'a> {
-    /// Trailer fields of a chunked body exactly as on the wire, without the final blank line.
+    /// Trailer fields without the final blank line: of HTTP/1 exactly as on the wire, of HTTP/2 a line each.
     pub trailers: &'a [u8],
+    /// How a call of gRPC ended, as its trailers say: `OK`, `NOT_FOUND`, …
+    pub status: Option<&'static str>,
     /// Bytes after the head that belonged to the message, framing and trailers included, lost ones not.
     pub wire: u64,
     /// Bytes given out as `Body`.

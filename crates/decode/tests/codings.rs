@@ -23,7 +23,7 @@ fn receive(stream: &[u8], push: usize, limits: Limits) -> (Vec<u8>, Vec<u8>, Str
             Item::Body(b) => body.extend(b),
             Item::Undecoded(b) => undecoded.extend(b),
             Item::End { text, .. } => ends += &text,
-            Item::Start { .. } | Item::Raw(_) | Item::Gap(_) => {}
+            _ => {}
         }
     }
     (body, undecoded, ends)

@@ -136,7 +136,7 @@ fn connect_sniffs_anew_in_the_tunnel() {
 fn upgrade_is_raw() {
     let mut tap = Tap::new();
     tap.send("GET /chat HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
-    tap.receive("HTTP/1.1 101 Switching Protocols\r\n\r\n\u{1}\u{2}")
+    tap.receive("HTTP/1.1 101 Switching Protocols\r\n\r\n\u{1}\u{2}\u{3}")
         .send("\u{1}\u{5}GET / HTTP/1.1\r\n\r\n");
     check(
         &mut tap,
@@ -144,7 +144,7 @@ fn upgrade_is_raw() {
          > end 0
          < HTTP/1.1 101 Switching Protocols
          < end 0
-         < raw \x01\x02
+         < raw \x01\x02\x03
          > raw \x01\x05GET / HTTP/1.1\r\n\r\n",
     );
 }

@@ -105,7 +105,7 @@ fn cut(tap: &mut Tap, dir: Direction, stream: &[u8], cuts: &[Index], flush: bool
 /// What is raw only because of a flush is in the head as well.
 fn without_flushes(seen: &Seen, dir: Direction) -> Vec<Item> {
     let unshown = |item| match item {
-        Item::Start { line, raw, .. } => Item::Start { line, raw, shown: 0 },
+        Item::Start { line, raw, wire, .. } => Item::Start { line, raw, wire, shown: 0 },
         other => other,
     };
     seen.of(dir).into_iter().filter(|item| !matches!(item, Item::Raw(_))).map(unshown).collect()

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-pub use decode::Direction;
+pub use decode::{Direction, Lane};
 
 /// A message of a connection, or a piece of a long one.
 #[derive(Debug)]
@@ -14,8 +14,12 @@ pub struct Record<'a> {
     pub thread: Thread<'a>,
     /// Whose connection it is.
     pub connection: &'a Connection,
-    /// Which way it went.
-    pub direction: Direction,
+    /// Which way it went, and in which stream of HTTP/2.
+    pub lane: Lane,
+    /// Number of the exchange that a request or response belongs to, within its connection.
+    pub exchange: Option<u64>,
+    /// Of a response: from the call that began its request to the call that began it, ns.
+    pub latency: Option<u64>,
     /// What it is.
     pub kind: Kind<'a>,
     /// Bytes of the message before this piece.
@@ -121,7 +125,7 @@ impl fmt::Display for Kind<'_> {
 impl Record<'_> {
     /// Where it came from: the end that sent it.
     pub fn source(&self) -> &Endpoint {
-        match self.direction {
+        match self.lane.direction {
             Direction::Sent => &self.connection.local,
             Direction::Received => &self.connection.remote,
         }
@@ -129,7 +133,7 @@ impl Record<'_> {
 
     /// Where it went.
     pub fn destination(&self) -> &Endpoint {
-        match self.direction {
+        match self.lane.direction {
             Direction::Sent => &self.connection.remote,
             Direction::Received => &self.connection.local,
         }

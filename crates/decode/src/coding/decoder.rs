@@ -18,16 +18,14 @@ type Out<'o> = dyn FnMut(Part<'_>) + 'o;
 pub(crate) struct Decoder {
     /// The encoding applied last comes first.
     stages: Vec<Stage>,
-    tally: Tally,
+    outcome: Outcome,
 }
 
-/// What became of a body.
+/// How it went.
 #[derive(Clone, Copy)]
-pub(crate) struct Tally {
-    /// Bytes given out decoded.
-    pub decoded: u64,
-    /// Bytes not decoded.
-    pub undecoded: u64,
+pub(crate) struct Outcome {
+    /// Encoded bytes that were not looked at because of the cap.
+    pub dropped: u64,
     cap: u64,
     capped: bool,
     damaged: bool,
@@ -49,32 +47,32 @@ impl Decoder {
     pub fn new(codings: Codings, cap: u64) -> Option<Self> {
         let codecs = codings.as_slice().iter().rev().map(|&coding| codec(coding));
         let stages = codecs.map(|codec| codec.map(Stage::new)).collect::<Option<_>>()?;
-        let tally = Tally { decoded: 0, undecoded: 0, cap, capped: false, damaged: false, whole: true };
-        Some(Self { stages, tally })
+        let outcome = Outcome { dropped: 0, cap, capped: false, damaged: false, whole: true };
+        Some(Self { stages, outcome })
     }
 
     /// The next bytes of the encoded body.
     pub fn push(&mut self, bytes: &[u8], out: &mut Out<'_>) {
-        let left = run(&mut self.stages, bytes, &mut self.tally, out);
-        self.tally.undecoded += left as u64;
+        let left = run(&mut self.stages, bytes, &mut self.outcome, out);
+        self.outcome.dropped += left as u64;
     }
 
     /// Bytes are missing here: gives out what can be had, and decodes no more.
     pub fn stop(&mut self, out: &mut Out<'_>) {
-        drain(&mut self.stages, &mut self.tally, out);
+        drain(&mut self.stages, &mut self.outcome, out);
         if let Some(stage) = self.stages.first_mut() {
             stage.failed = true;
         }
     }
 
     /// The body is over.
-    pub fn finish(&mut self, out: &mut Out<'_>) -> Tally {
-        drain(&mut self.stages, &mut self.tally, out);
-        self.tally
+    pub fn finish(&mut self, out: &mut Out<'_>) -> Outcome {
+        drain(&mut self.stages, &mut self.outcome, out);
+        self.outcome
     }
 }
 
-impl Tally {
+impl Outcome {
     /// Says what is odd. A stream that stops early is the fault of its encoder only if the body is complete.
     pub fn remark(&self, notes: &mut Notes, complete: bool) {
         if self.capped {
@@ -84,12 +82,11 @@ impl Tally {
             notes.add(Note::BadCoding);
         }
     }
+}
 
-    fn undecoded(&mut self, bytes: &[u8], out: &mut Out<'_>) {
-        if !bytes.is_empty() {
-            self.undecoded += bytes.len() as u64;
-            out(Part::Undecoded(bytes));
-        }
+fn undecoded(bytes: &[u8], out: &mut Out<'_>) {
+    if !bytes.is_empty() {
+        out(Part::Undecoded(bytes));
     }
 }
 
@@ -109,34 +106,33 @@ impl Stage {
     }
 
     /// Gives out input that was taken in vain.
-    fn give_back(&mut self, tally: &mut Tally, out: &mut Out<'_>) {
+    fn give_back(&mut self, out: &mut Out<'_>) {
         let all = self.memory.len() as u64 == self.used;
-        tally.undecoded(if all { &self.memory } else { self.codec.pending() }, out);
+        undecoded(if all { &self.memory } else { self.codec.pending() }, out);
     }
 }
 
 /// Sends `input` through `stages`. Returns how many bytes were left because of the limit.
-fn run(stages: &mut [Stage], mut input: &[u8], tally: &mut Tally, out: &mut Out<'_>) -> usize {
+fn run(stages: &mut [Stage], mut input: &[u8], outcome: &mut Outcome, out: &mut Out<'_>) -> usize {
     let Some((stage, inner)) = stages.split_first_mut() else {
-        tally.decoded += input.len() as u64;
         out(Part::Body(input));
         return 0;
     };
     loop {
-        if tally.capped {
+        if outcome.capped {
             return input.len();
         }
         if stage.failed {
-            tally.undecoded(input, out);
+            undecoded(input, out);
             return 0;
         }
-        let step = advance(stage, inner, input, tally, out);
+        let step = advance(stage, inner, input, outcome, out);
         input = &input[step.used..];
         if step.damaged {
-            tally.damaged = true;
+            outcome.damaged = true;
             stage.failed = true;
-            empty(stage, inner, tally, out);
-            stage.give_back(tally, out);
+            empty(stage, inner, outcome, out);
+            stage.give_back(out);
         } else if step.used == 0 && step.made == 0 {
             return input.len();
         }
@@ -148,38 +144,38 @@ fn advance(
     stage: &mut Stage,
     inner: &mut [Stage],
     input: &[u8],
-    tally: &mut Tally,
+    outcome: &mut Outcome,
     out: &mut Out<'_>,
 ) -> Step {
-    let left = usize::try_from(tally.cap - stage.made).unwrap_or(usize::MAX);
+    let left = usize::try_from(outcome.cap - stage.made).unwrap_or(usize::MAX);
     // One byte more than allowed tells a body that just fits from one that does not.
     let room = left.saturating_add(1).min(SCRATCH);
     let step = stage.codec.step(&input[..input.len().min(BITE)], &mut stage.scratch[..room]);
     let allowed = step.made.min(left);
     stage.remember(&input[..step.used], allowed);
     if allowed > 0 {
-        run(inner, &stage.scratch[..allowed], tally, out);
+        run(inner, &stage.scratch[..allowed], outcome, out);
     }
-    tally.capped |= allowed < step.made;
+    outcome.capped |= allowed < step.made;
     step
 }
 
 /// Gets out of each stage what it still has, outermost first.
-fn drain(stages: &mut [Stage], tally: &mut Tally, out: &mut Out<'_>) {
+fn drain(stages: &mut [Stage], outcome: &mut Outcome, out: &mut Out<'_>) {
     let Some((stage, inner)) = stages.split_first_mut() else { return };
     if !stage.failed && stage.used > 0 && !stage.codec.is_whole() {
-        tally.whole = false;
-        empty(stage, inner, tally, out);
-        if !tally.capped {
-            stage.give_back(tally, out);
+        outcome.whole = false;
+        empty(stage, inner, outcome, out);
+        if !outcome.capped {
+            stage.give_back(out);
         }
         stage.failed = true;
     }
-    drain(inner, tally, out);
+    drain(inner, outcome, out);
 }
 
 /// Gets out what needs no more input.
-fn empty(stage: &mut Stage, inner: &mut [Stage], tally: &mut Tally, out: &mut Out<'_>) {
+fn empty(stage: &mut Stage, inner: &mut [Stage], outcome: &mut Outcome, out: &mut Out<'_>) {
     stage.codec.salvage();
-    while !tally.capped && advance(stage, inner, &[], tally, out).made > 0 {}
+    while !outcome.capped && advance(stage, inner, &[], outcome, out).made > 0 {}
 }

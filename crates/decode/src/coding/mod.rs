@@ -55,6 +55,11 @@ impl Codings {
         self.len == 0
     }
 
+    /// One that is not removed, whatever it is.
+    pub(crate) fn unknown() -> Self {
+        Self { len: 1, ..Self::default() }
+    }
+
     pub(crate) fn add(&mut self, token: &[u8]) {
         if !token.eq_ignore_ascii_case(b"identity") {
             let named = NAMES.iter().find(|(name, _)| token.eq_ignore_ascii_case(name.as_bytes()));

@@ -2,14 +2,11 @@
 use super::chunked::{Chunked, Step};
 use super::fields::blank_line;
 use super::framing::Framing;
-use crate::coding::{Codings, Decoder};
 use crate::connection::Limits;
+use crate::content::{Content, Out, Tally};
 use crate::held::Held;
 use crate::notes::{Note, Notes};
 use crate::part::{End, Part};
-
-/// Where the parts of one message go.
-type Out<'o> = dyn FnMut(Part<'_>) + 'o;
 
 pub(super) struct Body {
     place: Place,
@@ -17,7 +14,6 @@ pub(super) struct Body {
     limits: Limits,
     /// What `End` will say.
     wire: u64,
-    plain: u64,
     notes: Notes,
 }
 
@@ -27,15 +23,6 @@ enum Place {
     Chunked(Chunked),
     Trailers(Held),
     UntilClose,
-}
-
-enum Content {
-    Plain,
-    /// Has an encoding that we do not know.
-    Unknown {
-        passed: u64,
-    },
-    Encoded(Decoder),
 }
 
 /// Where a direction stands after a gap in a body.
@@ -79,19 +66,14 @@ impl Place {
 
 impl Body {
     /// The body of a message; `None` if there is none.
-    pub fn new(framing: Framing, codings: Codings, limits: Limits) -> Option<Self> {
+    pub fn new(framing: Framing, content: Content, limits: Limits) -> Option<Self> {
         let place = match framing {
             Framing::Length(0) | Framing::Bad | Framing::Switch => return None,
             Framing::Length(left) => Place::Length { left },
             Framing::Chunked => Place::Chunked(Chunked::START),
             Framing::UntilClose => Place::UntilClose,
         };
-        let content = match Decoder::new(codings, limits.decoded) {
-            _ if codings.is_empty() => Content::Plain,
-            Some(decoder) => Content::Encoded(decoder),
-            None => Content::Unknown { passed: 0 },
-        };
-        Some(Self { place, content, limits, wire: 0, plain: 0, notes: Notes::default() })
+        Some(Self { place, content, limits, wire: 0, notes: Notes::default() })
     }
 
     /// Whether no byte of it has come yet.
@@ -129,7 +111,7 @@ impl Body {
                 }
             };
             self.wire += (rest.len() - after.len()) as u64;
-            self.data(data, out);
+            self.content.push(data, out);
             rest = after;
             if matches!(self.place, Place::Length { left: 0 }) {
                 self.end(self.is_whole(), &[], out);
@@ -138,23 +120,6 @@ impl Body {
             if rest.is_empty() {
                 return Progress::More;
             }
-        }
-    }
-
-    fn data(&mut self, bytes: &[u8], out: &mut Out<'_>) {
-        if bytes.is_empty() {
-            return;
-        }
-        match &mut self.content {
-            Content::Plain => {
-                self.plain += bytes.len() as u64;
-                out(Part::Body(bytes));
-            }
-            Content::Unknown { passed } => {
-                *passed += bytes.len() as u64;
-                out(Part::Undecoded(bytes));
-            }
-            Content::Encoded(decoder) => decoder.push(bytes, out),
         }
     }
 
@@ -188,9 +153,7 @@ impl Body {
 
     /// `lost` bytes are missing.
     pub fn gap(&mut self, lost: u64, out: &mut Out<'_>) -> AfterGap {
-        if let Content::Encoded(decoder) = &mut self.content {
-            decoder.stop(out);
-        }
+        self.content.stop(lost, out);
         out(Part::Gap(lost));
         self.notes.add(Note::Gap);
         let after = self.place.skip(lost);
@@ -230,18 +193,15 @@ impl Body {
     }
 
     fn end(&mut self, complete: bool, trailers: &[u8], out: &mut Out<'_>) {
-        let (decoded, undecoded) = match &mut self.content {
-            Content::Plain => (self.plain, 0),
-            Content::Unknown { passed } => {
-                self.notes.add(Note::UnknownCoding);
-                (0, *passed)
-            }
-            Content::Encoded(decoder) => {
-                let tally = decoder.finish(out);
-                tally.remark(&mut self.notes, complete);
-                (tally.decoded, tally.undecoded)
-            }
-        };
-        out(Part::End(End { trailers, wire: self.wire, decoded, undecoded, complete, notes: self.notes }));
+        let Tally { decoded, undecoded } = self.content.finish(complete, &mut self.notes, out);
+        out(Part::End(End {
+            trailers,
+            wire: self.wire,
+            decoded,
+            undecoded,
+            complete,
+            notes: self.notes,
+            ..End::default()
+        }));
     }
 }

@@ -9,8 +9,8 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of a trailer section.
-    pub fn of_trailers(section: &'a [u8]) -> Self {
+    /// The fields of a section without a first line: trailers, or a head of HTTP/2.
+    pub fn of_section(section: &'a [u8]) -> Self {
         Self { rest: section }
     }
 
@@ -37,8 +37,9 @@ impl<'a> Iterator for Fields<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         while !self.rest.is_empty() {
             let line = self.line();
-            if let Some(colon) = memchr(b':', line) {
-                return Some((line[..colon].trim_ascii(), line[colon + 1..].trim_ascii()));
+            // The name of a pseudo-field of HTTP/2 begins with a colon.
+            if let Some(colon) = memchr(b':', line.get(1..).unwrap_or_default()) {
+                return Some((line[..=colon].trim_ascii(), line[colon + 2..].trim_ascii()));
             }
         }
         None

@@ -85,7 +85,7 @@ impl Declared {
     pub fn framing(&self, kind: &Kind<'_>, asked: Option<Asked>) -> Framing {
         let response = match *kind {
             Kind::Response { status, .. } => Some(status),
-            Kind::Request { .. } => None,
+            Kind::Request { .. } | Kind::Other(_) => None,
         };
         match (response, asked) {
             (Some(101), _) | (Some(200..300), Some(Asked::Connect)) => return Framing::Switch,

@@ -14,14 +14,19 @@ use self::fields::{blank_line, line_ends};
 use self::framing::Framing;
 use self::head::{Parsed, parse};
 use self::pairing::Pairing;
-use crate::connection::{Limits, Out, raw, release};
+use crate::coding::Codings;
+use crate::connection::Limits;
+use crate::content::{Content, Units};
 use crate::held::Held;
 use crate::notes::{Note, Notes};
 use crate::part::{Direction, End, Kind, Part};
+use crate::session::{Flow, Next, Out, Session, lane, raw, release};
 use crate::sniff::Verdict;
+use crate::websocket::Handshake;
 
 pub use self::fields::Fields;
 pub(crate) use self::first_line::first_line;
+pub(crate) use self::head::tokens;
 
 /// Both directions of an HTTP/1 connection. Neither has a fixed role: each head tells what it is.
 pub(crate) struct Http1 {
@@ -46,14 +51,6 @@ struct Message {
     doubtful: bool,
 }
 
-/// What a push leaves to do.
-pub(crate) enum Flow<'b> {
-    /// Nothing.
-    Done,
-    /// The connection speaks something else now, or nobody knows what; these bytes are the first of it.
-    Left(&'b [u8]),
-}
-
 /// What the bytes are while no body is on its way.
 enum Scan<'a> {
     /// A head of this length.
@@ -64,24 +61,14 @@ enum Scan<'a> {
     Not,
 }
 
-impl Http1 {
-    pub fn new(limits: Limits) -> Self {
-        Self { sides: Default::default(), pairing: Pairing::default(), limits }
-    }
-
-    pub fn push<'b>(
-        &mut self,
-        dir: Direction,
-        bytes: &'b [u8],
-        held: &mut Held,
-        out: &mut Out<'_>,
-    ) -> Flow<'b> {
+impl Session for Http1 {
+    fn push<'b>(&mut self, dir: Direction, bytes: &'b [u8], held: &mut Held, out: &mut Out<'_>) -> Flow<'b> {
         self.doubt(dir, bytes, out);
         let mut rest = bytes;
         while !rest.is_empty() {
             let step = match &mut self.sides[dir as usize] {
                 Side::Head => self.head(dir, rest, held, out),
-                Side::Body(message) => match message.body.push(rest, &mut |part| out(dir, part)) {
+                Side::Body(message) => match message.body.push(rest, &mut |part| out(lane(dir), part)) {
                     Progress::More => return Flow::Done,
                     Progress::Over(after) => {
                         self.sides[dir as usize] = Side::Head;
@@ -95,20 +82,24 @@ impl Http1 {
             };
             rest = match step {
                 Ok(after) => after,
-                Err(flow) => return flow,
+                Err(flow) => {
+                    if let Flow::Switch(..) = flow {
+                        self.cut(dir.other(), out);
+                    }
+                    return flow;
+                }
             };
         }
         Flow::Done
     }
 
-    /// `lost` bytes are missing. Nothing is held back any more.
-    pub fn gap(&mut self, dir: Direction, lost: u64, out: &mut Out<'_>) {
+    fn gap(&mut self, dir: Direction, lost: u64, out: &mut Out<'_>) {
         let after = match &mut self.sides[dir as usize] {
             Side::Head => {
-                out(dir, Part::Gap(lost));
+                out(lane(dir), Part::Gap(lost));
                 AfterGap::Lost
             }
-            Side::Body(message) => message.body.gap(lost, &mut |part| out(dir, part)),
+            Side::Body(message) => message.body.gap(lost, &mut |part| out(lane(dir), part)),
         };
         if after != AfterGap::Inside {
             self.sides[dir as usize] = Side::Head;
@@ -118,17 +109,26 @@ impl Http1 {
         }
     }
 
-    /// The connection was closed.
-    pub fn close(&mut self, dir: Direction, out: &mut Out<'_>) {
+    fn close(&mut self, dir: Direction, out: &mut Out<'_>) {
         if let Side::Body(mut message) = mem::take(&mut self.sides[dir as usize]) {
-            message.body.close(&mut |part| out(dir, part));
+            message.body.close(&mut |part| out(lane(dir), part));
         }
     }
 
+    fn holds_text(&self) -> bool {
+        true
+    }
+}
+
+impl Http1 {
+    pub fn new(limits: Limits) -> Self {
+        Self { sides: Default::default(), pairing: Pairing::default(), limits }
+    }
+
     /// A message that is still open ends here, whatever it says.
-    pub fn cut(&mut self, dir: Direction, out: &mut Out<'_>) {
+    fn cut(&mut self, dir: Direction, out: &mut Out<'_>) {
         if let Side::Body(mut message) = mem::take(&mut self.sides[dir as usize]) {
-            message.body.cut(&mut |part| out(dir, part));
+            message.body.cut(&mut |part| out(lane(dir), part));
         }
     }
 
@@ -140,7 +140,7 @@ impl Http1 {
             && message.body.is_untouched()
             && matches!(first_line(bytes), Verdict::Sure(Kind::Response { .. }))
         {
-            out(dir, Part::End(End { complete: true, ..End::default() }));
+            out(lane(dir), Part::End(End { complete: true, ..End::default() }));
             self.sides[dir as usize] = Side::Head;
         }
     }
@@ -159,11 +159,15 @@ impl Http1 {
         let joined = kept.joined(bytes, self.limits.head + 1);
         match scan(joined, from, self.limits.head) {
             Scan::Whole(kind, end) => {
-                let framing = self.message(dir, parse(kind, &joined[..end], shown), out);
+                let parsed = parse(kind, &joined[..end], shown);
+                let next = parsed.upgrade.map_or(Next::Unknown, |extensions| {
+                    Next::WebSocket(Handshake { client: dir.other(), extensions })
+                });
+                let framing = self.message(dir, parsed, out);
                 let after = &bytes[end - before..];
                 match framing {
                     Framing::Bad => self.lose(dir, after, out),
-                    Framing::Switch => Err(Flow::Left(after)),
+                    Framing::Switch => Err(Flow::Switch(after, next)),
                     Framing::Length(_) | Framing::Chunked | Framing::UntilClose => Ok(after),
                 }
             }
@@ -183,21 +187,25 @@ impl Http1 {
 
     /// Starts a message, and ends it as well if it has no body.
     fn message(&mut self, dir: Direction, parsed: Parsed<'_>, out: &mut Out<'_>) -> Framing {
-        let Parsed { head, declared } = parsed;
-        let asked = match head.kind {
+        let Parsed { mut head, declared, content_type, .. } = parsed;
+        let answered = match head.kind {
+            Kind::Response { status, .. } => self.pairing.response(dir, status),
             Kind::Request { method, .. } => {
-                self.pairing.request(dir, method);
+                head.exchange = Some(self.pairing.request(dir, method));
                 None
             }
-            Kind::Response { status, .. } => self.pairing.response(dir, status),
+            Kind::Other(_) => None,
         };
+        head.exchange = head.exchange.or(answered.map(|(_, exchange)| exchange));
+        let asked = answered.map(|(asked, _)| asked);
         let framing = declared.framing(&head.kind, asked);
         let doubtful = asked.is_none() && matches!(head.kind, Kind::Response { .. });
-        let codings = head.codings;
-        out(dir, Part::Start(head));
-        match Body::new(framing, codings, self.limits) {
+        let content =
+            Content::new(head.codings, Units::of(content_type, Codings::default(), self.limits), self.limits);
+        out(lane(dir), Part::Start(head));
+        match Body::new(framing, content, self.limits) {
             Some(body) => self.sides[dir as usize] = Side::Body(Message { body, doubtful }),
-            None => out(dir, Part::End(bodiless(framing))),
+            None => out(lane(dir), Part::End(bodiless(framing))),
         }
         framing
     }
@@ -208,7 +216,7 @@ impl Http1 {
         raw(dir, bytes, out);
         self.pairing.forget();
         match self.sides[dir.other() as usize] {
-            Side::Head => Err(Flow::Left(&[])),
+            Side::Head => Err(Flow::Switch(&[], Next::Unknown)),
             Side::Body(_) => Err(Flow::Done),
         }
     }

@@ -1,7 +1,7 @@
 //! Which request a response answers: only that tells whether it has a body.
 use std::collections::VecDeque;
 
-use crate::part::Direction;
+use crate::part::{Direction, Exchange};
 
 /// Requests remembered per direction. No real client has so many unanswered ones; a connection of which
 /// only one direction can be seen has.
@@ -18,35 +18,40 @@ pub(super) enum Asked {
 /// Requests that wait for their response, by the direction in which they went.
 #[derive(Default)]
 pub(super) struct Pairing {
-    waiting: [VecDeque<Asked>; 2],
+    waiting: [VecDeque<(Asked, u64)>; 2],
+    /// Requests so far: each has its number.
+    count: u64,
 }
 
 impl Pairing {
-    pub fn request(&mut self, dir: Direction, method: &str) {
+    pub fn request(&mut self, dir: Direction, method: &str) -> Exchange {
         let queue = &mut self.waiting[dir as usize];
         if queue.len() == MOST {
             // The responses are not seen or not in step: an answer picked from this queue would be a guess.
             queue.clear();
         }
-        queue.push_back(match method {
+        let asked = match method {
             "HEAD" => Asked::Head,
             "CONNECT" => Asked::Connect,
             _ => Asked::Other,
-        });
+        };
+        self.count += 1;
+        queue.push_back((asked, self.count));
+        Exchange::Asks(self.count)
     }
 
     /// The request that a response in `dir` answers, if it was seen. Interim responses leave it waiting.
-    pub fn response(&mut self, dir: Direction, status: u16) -> Option<Asked> {
+    pub fn response(&mut self, dir: Direction, status: u16) -> Option<(Asked, Exchange)> {
         let queue = &mut self.waiting[dir.other() as usize];
         match status {
-            100 | 102..200 => queue.front().copied(),
-            _ => queue.pop_front(),
+            100 | 102..200 => queue.front().map(|&(asked, number)| (asked, Exchange::Interim(number))),
+            _ => queue.pop_front().map(|(asked, number)| (asked, Exchange::Answers(number))),
         }
     }
 
     /// Something was lost: which response belongs to which request cannot be known any more.
     pub fn forget(&mut self) {
-        *self = Self::default();
+        self.waiting = Default::default();
     }
 }
 
@@ -60,16 +65,19 @@ mod tests {
         pairing.request(Direction::Sent, "HEAD");
         pairing.request(Direction::Sent, "get");
         assert_eq!(pairing.response(Direction::Sent, 200), None);
-        assert_eq!(pairing.response(Direction::Received, 100), Some(Asked::Head));
-        assert_eq!(pairing.response(Direction::Received, 200), Some(Asked::Head));
-        assert_eq!(pairing.response(Direction::Received, 200), Some(Asked::Other));
+        let mut response = |status| pairing.response(Direction::Received, status);
+        assert_eq!(response(100), Some((Asked::Head, Exchange::Interim(1))));
+        assert_eq!(response(200), Some((Asked::Head, Exchange::Answers(1))));
+        assert_eq!(response(200), Some((Asked::Other, Exchange::Answers(2))));
         assert_eq!(pairing.response(Direction::Received, 200), None);
     }
 
     #[test]
     fn memory_is_bounded() {
         let mut pairing = Pairing::default();
-        (0..10_000).for_each(|_| pairing.request(Direction::Sent, "GET"));
+        for _ in 0..10_000 {
+            pairing.request(Direction::Sent, "GET");
+        }
         assert!(pairing.waiting[0].len() <= MOST);
     }
 }

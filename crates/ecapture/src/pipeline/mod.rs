@@ -3,6 +3,7 @@
 mod account;
 mod clock;
 mod keys;
+mod lanes;
 mod message;
 mod stream;
 

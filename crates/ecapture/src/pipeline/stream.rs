@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use decode::{Direction, Limits};
+use decode::{Direction, Lane, Limits, Part};
 
-use super::message::{Assembly, Context};
+use super::lanes::Lanes;
+use super::message::{Context, complete};
 use crate::bpf::{Peer, StreamInfo};
 use crate::record::{Connection, Endpoint, Kind, Process};
 use crate::sinks::Sinks;
@@ -19,7 +20,7 @@ pub struct Stream {
     process: Process,
     connection: Connection,
     decoder: decode::Connection,
-    assemblies: [Assembly; 2],
+    lanes: Lanes,
     /// Position that the next byte of each direction should have.
     expected: [u64; 2],
     /// Wall time and thread of the last call, for what is shown later.
@@ -55,7 +56,7 @@ impl Stream {
             process: Process { pid: info.pid, uid: info.uid, comm: info.comm },
             connection: Connection { id, ..Connection::default() },
             decoder: decode::Connection::new(Limits::default()),
-            assemblies: Default::default(),
+            lanes: Lanes::default(),
             expected: [0; 2],
             last: (0, 0),
             listed: None,
@@ -71,7 +72,7 @@ impl Stream {
 
     /// Messages that were complete.
     pub fn messages(&self) -> u64 {
-        self.assemblies.iter().map(|assembly| assembly.messages).sum()
+        self.lanes.messages
     }
 
     /// Learns the socket.
@@ -82,22 +83,19 @@ impl Stream {
 
     /// Takes plaintext; answers how many bytes were missing before it.
     pub fn push(&mut self, piece: &Piece<'_>, sinks: &mut Sinks) -> u64 {
-        let Self { process, connection, decoder, assemblies, expected, .. } = self;
+        let Self { process, connection, decoder, lanes, expected, .. } = self;
         let context = Context { process, connection, tid: piece.tid, time: piece.time };
         let expected = &mut expected[piece.direction as usize];
         let lost = piece.position.saturating_sub(*expected);
-        let mut out = |direction: Direction, part: decode::Part<'_>| {
-            assemblies[direction as usize].accept(&context, direction, part, sinks);
-        };
+        let mut out = |lane: Lane, part: Part<'_>| lanes.accept(&context, lane, part, sinks);
         decoder.gap(piece.direction, lost, &mut out);
         if piece.file_bytes != 0 {
-            decoder.gap(piece.direction, piece.file_bytes.into(), &mut |direction, part| match part {
-                decode::Part::Gap(bytes) => {
-                    let assembly = &mut assemblies[direction as usize];
-                    assembly.show(&context, direction, false, "", sinks);
-                    assembly.emit(&context, direction, Kind::File(bytes), &[], sinks);
+            decoder.gap(piece.direction, piece.file_bytes.into(), &mut |lane, part| match part {
+                Part::Gap(bytes) => {
+                    lanes.show_lane(&context, lane, sinks);
+                    sinks.write(&complete(&context, lane, Kind::File(bytes), &[]));
                 }
-                part => assemblies[direction as usize].accept(&context, direction, part, sinks),
+                part => lanes.accept(&context, lane, part, sinks),
             });
         } else {
             decoder.push(piece.direction, piece.payload, &mut out);
@@ -137,16 +135,12 @@ impl Stream {
     fn each_part(
         &mut self,
         sinks: &mut Sinks,
-        run: impl FnOnce(&mut decode::Connection, &mut dyn FnMut(Direction, decode::Part<'_>)),
+        run: impl FnOnce(&mut decode::Connection, &mut dyn FnMut(Lane, Part<'_>)),
     ) {
-        let Self { process, connection, decoder, assemblies, last, .. } = self;
+        let Self { process, connection, decoder, lanes, last, .. } = self;
         let context = Context { process, connection, time: last.0, tid: last.1 };
-        run(decoder, &mut |direction, part| {
-            assemblies[direction as usize].accept(&context, direction, part, sinks);
-        });
-        for direction in Direction::BOTH {
-            assemblies[direction as usize].show(&context, direction, false, "", sinks);
-        }
+        run(decoder, &mut |lane, part| lanes.accept(&context, lane, part, sinks));
+        lanes.show(&context, sinks);
     }
 }
 

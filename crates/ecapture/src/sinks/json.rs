@@ -34,6 +34,15 @@ struct Line<'a> {
     src: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dst: Option<String>,
+    /// Stream of HTTP/2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<u32>,
+    /// The same for a request and its responses on a connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exchange: Option<u64>,
+    /// From the request to this response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_ns: Option<u64>,
     /// Bytes of the message in earlier lines.
     offset: u64,
     /// Whether the message ends with this line.
@@ -81,10 +90,13 @@ impl<'a> Line<'a> {
             comm: &record.thread.process.comm,
             fd: record.connection.fd,
             conn: record.connection.id,
-            dir: direction_name(record.direction),
+            dir: direction_name(record.lane.direction),
             kind: record.kind.to_string(),
             src: address(record.source()),
             dst: address(record.destination()),
+            stream: Some(record.lane.stream).filter(|stream| *stream != 0),
+            exchange: record.exchange,
+            latency_ns: record.latency,
             offset: record.offset,
             last: record.last,
             note: record.note,

@@ -44,7 +44,7 @@ impl Text {
 
     fn header(&mut self, record: &Record<'_>) -> io::Result<()> {
         let (address, reset) = (self.paint(YELLOW), self.paint(RESET));
-        let colour = self.paint(match record.direction {
+        let colour = self.paint(match record.lane.direction {
             Direction::Received => GREEN,
             Direction::Sent => PURPLE,
         });
@@ -59,7 +59,13 @@ impl Text {
         if let Some(fd) = record.connection.fd {
             write!(out, ", FD:{fd}")?;
         }
-        write!(out, ", Dir:{colour}{}{reset}, Type:{}", direction_name(record.direction), record.kind)?;
+        write!(out, ", Dir:{colour}{}{reset}, Type:{}", direction_name(record.lane.direction), record.kind)?;
+        if record.lane.stream != 0 {
+            write!(out, ", Stream:{}", record.lane.stream)?;
+        }
+        if let Some(latency) = record.latency {
+            write!(out, ", Latency:{}.{:03}ms", latency / 1_000_000, latency / 1000 % 1000)?;
+        }
         if record.offset != 0 {
             write!(out, ", Offset:{}", record.offset)?;
         }

@@ -1,11 +1,11 @@
-//! HTTP/1 messages are separated, named and decoded; HTTP/2 stays as it is.
+//! HTTP/1 messages are separated, named and decoded.
 
 use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::lab::{Lab, read_text};
 use crate::pattern::{self, assert_same};
-use crate::process::{Running, output_of};
+use crate::process::Running;
 use crate::record::{RECEIVED, SENT};
 
 const REQUEST: &str = "HTTP/1.1 request";
@@ -198,43 +198,4 @@ fn a_decompression_bomb_is_cut() {
     assert_eq!(messages.len(), 1);
     assert!(messages[0].1.contains("decoded up to the limit only"), "{}", messages[0].1);
     assert!(messages[0].2.len() < 17 << 20, "{}", messages[0].2.len());
-}
-
-/// Types and payloads of HTTP/2 frames; fails unless the bytes are whole frames to their end.
-fn frames(mut bytes: &[u8]) -> Vec<(u8, &[u8])> {
-    let mut frames = Vec::new();
-    while !bytes.is_empty() {
-        assert!(bytes.len() >= 9, "a cut frame head");
-        let length = usize::from(bytes[0]) << 16 | usize::from(bytes[1]) << 8 | usize::from(bytes[2]);
-        assert!(bytes.len() >= 9 + length, "a cut frame");
-        frames.push((bytes[3], &bytes[9..9 + length]));
-        bytes = &bytes[9 + length..];
-    }
-    frames
-}
-
-#[test]
-fn http_2_is_shown_as_exact_data() {
-    let lab = Lab::new();
-    let nginx = lab.nginx("http2");
-    let body = pattern::body(5, 150_000);
-    lab.file("www/page", &body);
-    let capture = lab.capture();
-    let (curl, _) = lab.curl(&["--http2", "-o", "got", &format!("https://127.0.0.1:{}/page", nginx.port)]);
-    assert_same(&fs::read(lab.path("got")).expect("a file"), &body, "what curl got");
-    let records = capture.stop().complete();
-    assert_eq!(records.same("type"), "data");
-    let (sent, received) = records.of(curl).both_ways();
-    let (server_sent, server_received) = records.of(nginx.running.pid()).both_ways();
-    assert_same(&server_received, &sent, "what nginx received");
-    // curl may close before it has read the last control frames.
-    assert_same(&received, &server_sent[..received.len()], "what nginx sent");
-    frames(sent.strip_prefix(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").expect("the preface"));
-    let data: Vec<u8> = frames(&server_sent)
-        .into_iter()
-        .filter(|(kind, _)| *kind == 0)
-        .flat_map(|(_, data)| data.to_vec())
-        .collect();
-    assert_same(&data, &body, "the body");
-    assert!(output_of("curl", &["--version"]).contains("HTTP2"));
 }

@@ -23,6 +23,7 @@ mod loss;
 mod old_kernels;
 mod privileges;
 mod programs;
+mod protocols;
 mod speed;
 mod stacks;
 mod start_stop;

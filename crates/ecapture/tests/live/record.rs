@@ -75,6 +75,11 @@ impl Records {
         self.only(|record| record.text("dir") == direction)
     }
 
+    /// Those of a stream of HTTP/2.
+    pub fn stream(&self, stream: u64) -> Self {
+        self.only(|record| record.0["stream"] == stream)
+    }
+
     /// Records by connection, in the order in which the connections began.
     pub fn connections(&self) -> Vec<Self> {
         let mut by_id: BTreeMap<u64, Self> = BTreeMap::new();

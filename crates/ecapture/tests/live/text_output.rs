@@ -81,6 +81,31 @@ fn headers_and_payloads() {
     assert!(text.contains(&format!("{}\n{shown}", headers[1])), "{text}");
 }
 
+#[test]
+fn streams_and_latency_of_http_2() {
+    let lab = Lab::new();
+    let nginx = lab.nginx("http2");
+    lab.file("www/page", "text");
+    let capture = start(&lab, &[]);
+    let (pid, _) = lab.curl(&["--http2", &format!("https://127.0.0.1:{}/page", nginx.port)]);
+    let text = stop(capture).text();
+    let headers = headers(&text, pid);
+    assert_eq!(headers.len(), 2, "{text}");
+    let shown = |header| -> Vec<(&str, &str)> {
+        fields(header).into_iter().filter(|(name, _)| ["Type", "Stream", "Latency"].contains(name)).collect()
+    };
+    assert_eq!(shown(headers[0]), [("Type", "HTTP/2 request"), ("Stream", "1")]);
+    let [("Type", "HTTP/2 response"), ("Stream", "1"), ("Latency", latency)] = shown(headers[1])[..] else {
+        panic!("{text}")
+    };
+    let latency: f64 = latency.strip_suffix("ms").expect("a unit").parse().expect("a number");
+    assert!((0.0..20_000.0).contains(&latency));
+    assert!(
+        text.contains("\n:method: GET\r\n:path: /page\r\n") && text.contains("\n:status: 200\r\n"),
+        "{text}"
+    );
+}
+
 /// The bytes that a hex dump shows.
 fn undump(text: &str) -> Vec<u8> {
     let rows = text.lines().filter(|line| line.ends_with('|') && line.as_bytes().get(8) == Some(&b' '));

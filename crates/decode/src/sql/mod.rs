@@ -1,0 +1,5 @@
+//! Databases: statements and their outcome, as lines.
+pub(crate) mod mysql;
+mod packet;
+pub(crate) mod postgres;
+mod secret;
