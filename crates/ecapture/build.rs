@@ -2,6 +2,8 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,6 +22,7 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     println!("cargo:rerun-if-changed=src/bpf");
     println!("cargo:rerun-if-env-changed=CLANG");
+    println!("cargo:rustc-env=ECAPTURE_FACTS_REVISION={:016x}", facts_revision());
     let sources = Path::new("src/bpf").read_dir().expect("src/bpf is readable");
     for source in sources.map(|entry| entry.expect("src/bpf is readable").path()) {
         let name = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -27,6 +30,32 @@ fn main() {
             for (variant, flags) in VARIANTS {
                 compile(&source, flags, &out.join(format!("{stem}.{variant}.bpf.o")));
             }
+        }
+    }
+}
+
+/// Sources that decide what is found in a file: what an older version found may be wrong for this one.
+const FACTS: [&str; 3] = ["../inspect/src", "src/probes", "src/bpf"];
+
+/// A hash of these sources.
+fn facts_revision() -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for directory in FACTS {
+        println!("cargo:rerun-if-changed={directory}");
+        hash(Path::new(directory), &mut hasher);
+    }
+    hasher.finish()
+}
+
+fn hash(directory: &Path, hasher: &mut DefaultHasher) {
+    let entries = directory.read_dir().expect("sources are readable");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("sources are readable").path()).collect();
+    paths.sort_unstable();
+    for path in paths {
+        if path.is_dir() {
+            hash(&path, hasher);
+        } else {
+            fs::read(path).expect("sources are readable").hash(hasher);
         }
     }
 }

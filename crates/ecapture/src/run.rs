@@ -58,7 +58,7 @@ pub fn tls(config: Config) -> Result<Ended> {
     }
     let counters = programs.counters()?;
     let stages = Stages::start(&programs, sinks)?;
-    let mut discovery = Discovery::new(programs, subject, config.scope.pids.clone())?;
+    let mut discovery = Discovery::new(programs, subject, config.use_cache, config.scope.pids.clone())?;
     let mut watch = begin(&config, &mut discovery)?;
     let ready = keep_ready(&config, &features)?;
     let files = discovery.files();

@@ -1,18 +1,20 @@
 //! Puts uprobes on files.
 
+use std::borrow::Cow;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::slice;
 
 use anyhow::{Context, Result};
 use libbpf_rs::{Link, Object, ProgramMut, UprobeMultiOpts, UprobeOpts};
+use serde::{Deserialize, Serialize};
 
 use super::described::{ObjectKeys, SecretHook};
 use super::foreign::{Foreign, ForeignSite};
 use super::load::Programs;
 
 /// How a hooked call moves plaintext: argument numbers are 1-based.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moves {
     /// The process sends; else it receives.
     pub sent: bool,
@@ -27,7 +29,7 @@ pub struct Moves {
 }
 
 /// Where a call says how many bytes it moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Moved {
     /// It returns the number.
     Count,
@@ -38,7 +40,7 @@ pub enum Moved {
 }
 
 /// What runs at a place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {
     /// Around a call that moves plaintext.
     Call(Moves),
@@ -55,10 +57,10 @@ pub enum Place {
 }
 
 /// One function of a file to hook.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Hook {
     /// Its name, for people.
-    pub function: &'static str,
+    pub function: Cow<'static, str>,
     /// What to run.
     pub place: Place,
     /// Offset of the probed instruction in the file, bytes.

@@ -1,14 +1,17 @@
 //! Tables of descriptions that the programs follow: where functions and objects have TLS secrets. `event.h` has
 //! the C side.
 
+use std::borrow::Cow;
+
 use anyhow::{Result, bail};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use serde::{Deserialize, Serialize};
 
 /// Most pointers on the way to a value.
 const MOST_LOADS: usize = 3;
 
 /// What a chain begins at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Start {
     /// An argument of the function, 1-based.
     Argument(u8),
@@ -21,7 +24,7 @@ pub enum Start {
 }
 
 /// A way to a value: each load reads the 8 bytes at the value plus an offset; `add` is added at the end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chain {
     /// Where to begin.
     pub start: Start,
@@ -32,7 +35,7 @@ pub struct Chain {
 }
 
 /// Where a function that hands over secrets has them, at the probe.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretHook {
     /// The TLS object; `None` where it is not at hand.
     pub object: Option<Chain>,
@@ -47,18 +50,18 @@ pub struct SecretHook {
 }
 
 /// The name of a secret in a key log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Label {
     /// Address of a C string.
     Text(Chain),
     /// Address of bytes, and their number.
     Sized(Chain, Chain),
     /// Known beforehand.
-    Fixed(&'static str),
+    Fixed(Cow<'static, str>),
 }
 
 /// Where an object has its keys, by chains from [`Start::Object`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectKeys {
     /// Address of the ClientHello's random.
     pub client_random: Chain,
@@ -69,7 +72,7 @@ pub struct ObjectKeys {
 }
 
 /// Where the session of an object has the master secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MasterSecret {
     /// Its address.
     pub secret: Chain,

@@ -170,7 +170,8 @@ struct foreign_site {
 #define HOOK_SENT(c) ((c) >> 16 & 1)
 #define HOOK_LENGTH(c) ((c) >> 20 & 0xf)
 #define HOOK_KEYS(c) ((c) >> 32 & 0xffff) /* index in object_keys; 0: none */
-#define HOOK_NUMBER(c) ((c) >> 48) /* which hook of the run: by it user space finds file and function */
+#define HOOK_NUMBER(c) \
+	((c) >> 48) /* which hook of the run: by it user space finds file and function */
 
 enum hook_result {
 	RESULT_COUNT = 0, /* int: bytes when positive */

@@ -62,12 +62,24 @@ static long find_top(struct task_struct *task, struct vm_area_struct *vma,
 	return 0;
 }
 
-/* Another thread that changes the address space is mostly done within microseconds. All attempts take about 50 µs. */
-#define ATTEMPTS 1000
+/* Another thread that changes the address space is mostly done within microseconds. All attempts take about 0.5 ms. */
+#define ATTEMPTS 10000
 
 static long search_again(__u32 attempt, struct stack_search *search)
 {
 	return bpf_find_vma(bpf_get_current_task_btf(), search->sp, find_top, search, 0) != -EBUSY;
+}
+
+/*
+ * Where nothing but the own stack can be, so that no lock is needed: the kernel
+ * keeps 128 MiB below the first stack free of other mappings, and no thread has
+ * a smaller stack than 16 KiB (PTHREAD_STACK_MIN).
+ */
+static __always_inline bool is_near_top(struct task_struct *task, __u64 sp)
+{
+	if (task->pid == task->tgid)
+		return task->mm->start_stack - sp < 8 << 20;
+	return THREAD_POINTER(task) - sp < 16 << 10;
 }
 
 static __always_inline enum stack which_stack(struct own_stack *own, struct task_struct *task,
@@ -76,7 +88,7 @@ static __always_inline enum stack which_stack(struct own_stack *own, struct task
 	struct stack_search search = { .sp = sp, .found = STACK_UNKNOWN };
 	__u64 space = (__u64)task->mm;
 
-	if (sp - own->low < own->high - own->low && own->space == space)
+	if (is_near_top(task, sp) || (sp - own->low < own->high - own->low && own->space == space))
 		return STACK_OWN;
 	bpf_loop(ATTEMPTS, search_again, &search, 0);
 	if (search.found != STACK_OWN)

@@ -144,6 +144,13 @@ pub struct Tls {
     #[arg(long)]
     pub slow_attach: bool,
 
+    /// Do not keep what is found in files.
+    ///
+    /// Else it is kept in $CACHE_DIRECTORY or /var/cache/ecapture (for other users than root, ecapture in
+    /// $XDG_CACHE_HOME or ~/.cache), and a file is analysed only once.
+    #[arg(long)]
+    pub no_cache: bool,
+
     /// What to produce; several with commas.
     #[arg(long, short, value_name = "MODEL", default_value = "text", value_delimiter = ',')]
     pub model: Vec<Model>,

@@ -28,6 +28,8 @@ pub struct Config {
     pub ring_bytes: u32,
     /// Whether to save the work of keeping the kernel ready.
     pub slow_attach: bool,
+    /// Whether what is found in files is kept for the next run.
+    pub use_cache: bool,
     /// Where records go.
     pub destinations: Vec<Destination>,
     /// Where secrets go.
@@ -87,6 +89,7 @@ impl Config {
             overrides: Overrides::new(tls.ssl_version, &tls.symbol, &tls.offset)?,
             library: tls.libssl,
             slow_attach: tls.slow_attach,
+            use_cache: !tls.no_cache,
             ring_bytes: (global.mapsize << 10).next_power_of_two(),
             without_btf: global.btf == 2,
             only_btf: global.btf == 1,

@@ -1,16 +1,21 @@
 //! What to hook, one file for each library: facts about a file become hooks.
 
+mod cache;
 mod openssl;
 mod overrides;
 
 use std::fs::File;
 
 use inspect::{Binary, Machine};
+use serde::{Deserialize, Serialize};
 
 use crate::bpf::{Hook, ObjectKeys, Returns, Subject};
+pub use cache::Cache;
+use cache::Key;
 pub use overrides::Overrides;
 
 /// What a file is to us.
+#[derive(Serialize, Deserialize)]
 pub enum Verdict {
     /// Nothing that we hook is in it.
     Nothing,
@@ -21,6 +26,7 @@ pub enum Verdict {
 }
 
 /// The hooks of a file.
+#[derive(Serialize, Deserialize)]
 pub struct Found {
     /// Where to attach what.
     pub hooks: Vec<Hook>,
@@ -39,8 +45,8 @@ pub fn is_likely(name: &str) -> bool {
     name.starts_with("libssl") && name.contains(".so")
 }
 
-/// Looks for every library that we know, for what is wanted of it.
-pub fn examine(file: &File, subject: Subject, overrides: &Overrides) -> Verdict {
+/// Looks for every library that we know, for what is wanted of it. What the user overrides is not kept in the cache.
+pub fn examine(file: &File, subject: Subject, overrides: &Overrides, cache: &Cache) -> Verdict {
     let binary = match Binary::open(file) {
         Ok(binary) => binary,
         Err(error) => return Verdict::Unusable(error.to_string()),
@@ -48,7 +54,21 @@ pub fn examine(file: &File, subject: Subject, overrides: &Overrides) -> Verdict 
     if let Err(error) = binary.check_machine(Machine::host()) {
         return Verdict::Unusable(error.to_string());
     }
-    openssl::hooks(&binary, subject, overrides)
+    if overrides.is_none() && openssl::may_be(&binary).unwrap_or_default() {
+        cached(file, subject, cache, || openssl::hooks(&binary, subject, overrides))
+    } else {
+        openssl::hooks(&binary, subject, overrides)
+    }
+}
+
+/// The verdict of the cache, or else a new one. Only for files that are worth the hash of all their bytes.
+fn cached(file: &File, subject: Subject, cache: &Cache, examine: impl FnOnce() -> Verdict) -> Verdict {
+    let Ok(key) = Key::new(file, &format!("{subject:?}")) else { return examine() };
+    cache.get(&key).unwrap_or_else(|| {
+        let verdict = examine();
+        cache.put(&key, &verdict);
+        verdict
+    })
 }
 
 /// Where the end of a call can be seen without a return probe. `caller`: its return address, counted from the probed

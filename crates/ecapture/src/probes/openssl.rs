@@ -1,5 +1,6 @@
 //! OpenSSL and its forks.
 
+pub use inspect::openssl::may_be;
 use inspect::openssl::{Flavour, OpenSsl, Refusal, may_have_tls13, resolve};
 use inspect::{Base, Binary, Call, Cost, Path, Purpose, ResultKind};
 
@@ -63,7 +64,7 @@ fn hook(fact: &inspect::Hook, subject: Subject) -> Option<Hook> {
     };
     let site = &fact.site;
     Some(Hook {
-        function: fact.function,
+        function: fact.function.into(),
         place,
         offset: site.file_offset,
         address: site.address,
@@ -85,7 +86,7 @@ fn secret_hook(secret: &inspect::Secret) -> SecretHook {
         label: match &secret.label {
             inspect::Label::Text(at) => Label::Text(chain(at)),
             inspect::Label::Sized(at, length) => Label::Sized(chain(at), chain(length)),
-            inspect::Label::Fixed(text) => Label::Fixed(text),
+            inspect::Label::Fixed(text) => Label::Fixed((*text).into()),
         },
         client_random: chain(&secret.client_random),
         secret: chain(&secret.secret),

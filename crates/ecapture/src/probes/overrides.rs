@@ -5,7 +5,7 @@ use inspect::openssl::{Flavour, OpenSsl, functions, hook_at};
 use inspect::{Binary, MOST_LOADS, MasterSecret, ObjectKeys, Path, Place, Purpose};
 
 /// What the user says.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Overrides {
     version: Option<(String, Flavour)>,
     /// Functions and their virtual addresses.
@@ -34,6 +34,11 @@ const FLAVOURS: [(&str, Flavour); 3] =
     [("openssl", Flavour::OpenSsl), ("boringssl", Flavour::BoringSsl), ("libressl", Flavour::LibreSsl)];
 
 impl Overrides {
+    /// Whether nothing is overridden.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Checks what was typed.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use super::likely::Roots;
 use super::procfs::{self, FileId, Mapping};
 use crate::bpf::{Attachment, Link, Programs, Subject};
 use crate::escape;
-use crate::probes::{self, Found, Overrides, Verdict};
+use crate::probes::{self, Cache, Found, Overrides, Verdict};
 
 /// Most files that are remembered: a build machine runs new ones without end.
 const REMEMBERED: usize = 1 << 16;
@@ -25,6 +25,7 @@ const REMEMBERED: usize = 1 << 16;
 pub struct Discovery {
     pub(super) programs: Programs,
     subject: Subject,
+    cache: Cache,
     /// Only these processes count; empty: all.
     pids: Vec<u32>,
     /// Files by what `maps` calls them, with the path they had: an inode number may be used again.
@@ -54,11 +55,12 @@ impl Discovery {
     ///
     /// # Errors
     /// No inotify instance is left for us.
-    pub fn new(programs: Programs, subject: Subject, pids: Vec<u32>) -> Result<Self> {
+    pub fn new(programs: Programs, subject: Subject, use_cache: bool, pids: Vec<u32>) -> Result<Self> {
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
         Ok(Self {
             programs,
             subject,
+            cache: if use_cache { Cache::open() } else { Cache::off() },
             pids,
             seen: FxHashMap::default(),
             attached: FxHashMap::default(),
@@ -168,7 +170,7 @@ impl Discovery {
         if self.is_attached(file) {
             return;
         }
-        match probes::examine(file, self.subject, &Overrides::default()) {
+        match probes::examine(file, self.subject, &Overrides::default(), &self.cache) {
             Verdict::Nothing => {}
             Verdict::Unusable(reason) if is_libssl(path) => {
                 tracing::warn!("{}: not hooked: {reason}", escape::path(path));
@@ -199,7 +201,7 @@ impl Discovery {
             bail!("{} is not a regular file; give a library or an executable", path.display());
         }
         let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-        match probes::examine(&file, self.subject, overrides) {
+        match probes::examine(&file, self.subject, overrides, &self.cache) {
             Verdict::Hooks(found) => self.attach(&file, path, "", &found),
             Verdict::Unusable(reason) => bail!("{}: {reason}", path.display()),
             Verdict::Nothing => {

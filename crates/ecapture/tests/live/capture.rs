@@ -32,6 +32,7 @@ pub fn ecapture() -> Command {
 /// Takes out of the environment what would change how ecapture behaves.
 pub fn clean(command: &mut Command) {
     command.env_remove("NO_COLOR").env_remove("ECAPTURE_DISABLE_FEATURES").env_remove("LD_LIBRARY_PATH");
+    command.env("CACHE_DIRECTORY", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
 }
 
 /// The mount point of cgroup v2.

@@ -12,6 +12,7 @@ mod record;
 
 mod bad_input;
 mod big_streams;
+mod cache;
 mod call_forms;
 mod connections;
 mod discovery;
