@@ -4,6 +4,7 @@ mod bpf;
 mod cli;
 mod escape;
 mod explain;
+mod extcap;
 mod logging;
 mod pipeline;
 mod preflight;
@@ -17,8 +18,10 @@ mod targets;
 use std::io;
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command, Config};
+use extcap::Answer;
 use run::Ended;
 
 /// Exit codes, as the help tells them.
@@ -34,7 +37,7 @@ fn main() -> ExitCode {
         }
     };
     match &cli.command {
-        Some(Command::Tls(_)) => {}
+        Some(Command::Tls(_) | Command::Extcap(_)) => {}
         None => return printed(Cli::command().print_help()),
         Some(Command::Inspect(inspect)) => {
             return match explain::explain(&inspect.files, inspect.json) {
@@ -45,10 +48,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Man) => return printed(cli::write_manual(&mut io::stdout())),
     }
-    match logging::start(cli.global.debug, cli.global.logaddr.as_deref())
-        .and_then(|()| Config::new(cli))
-        .and_then(run::tls)
-    {
+    match logging::start(cli.global.debug, cli.global.logaddr.as_deref()).and_then(|()| run(cli)) {
         Ok(Ended::AsAsked) => ExitCode::SUCCESS,
         Ok(Ended::SinkFailed) => ExitCode::from(STOPPED_EARLY),
         Err(error) => {
@@ -56,6 +56,16 @@ fn main() -> ExitCode {
             eprintln!("ecapture: {}", escape::name(&format!("{error:#}")));
             ExitCode::from(COULD_NOT_START)
         }
+    }
+}
+
+fn run(cli: Cli) -> Result<Ended> {
+    match &cli.command {
+        Some(Command::Extcap(asked)) => match extcap::answer(asked)? {
+            Answer::Printed => Ok(Ended::AsAsked),
+            Answer::Capture(capture) => run::tls(Config::new(Cli { global: cli.global, ..*capture })?),
+        },
+        _ => run::tls(Config::new(cli)?),
     }
 }
 

@@ -66,6 +66,23 @@ pub fn check_features(features: &Features) -> Result<()> {
     Ok(())
 }
 
+/// What capturing packets needs besides.
+///
+/// # Errors
+/// The first thing that is missing.
+pub fn check_packets(has_filter: bool) -> Result<()> {
+    let held = privileges::effective()?;
+    if !held.contains(CapabilitySet::NET_ADMIN) {
+        bail!(
+            "-m pcapng: not permitted to capture packets: CAP_NET_ADMIN is missing; run as root or give it"
+        );
+    }
+    if has_filter && !held.contains(CapabilitySet::NET_RAW) {
+        bail!("-m pcapng with a filter: CAP_NET_RAW is missing; run as root or give it");
+    }
+    Ok(())
+}
+
 fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 pub use decode::{Direction, Lane};
 
@@ -41,6 +42,58 @@ pub struct Secret<'a> {
     pub client_random: &'a [u8; 32],
     /// The secret, 32 or 48 bytes.
     pub secret: &'a [u8],
+}
+
+/// A packet, as it passed an interface.
+#[derive(Debug)]
+pub struct Packet<'a> {
+    /// When, ns since 1970.
+    pub time: i64,
+    /// Where.
+    pub interface: &'a Arc<Interface>,
+    /// Which way; `None`: it stays on this machine.
+    pub direction: Option<Direction>,
+    /// Bytes that it has, with those that were not captured.
+    pub original: u32,
+    /// Packets on the wire that the kernel handles as this one; 0 or 1: itself.
+    pub segments: u32,
+    /// Whose socket it comes from or goes to, if that is known.
+    pub process: Option<&'a Process>,
+    /// Its connection, if it has ports.
+    pub flow: Option<Flow>,
+    /// The bytes that were captured.
+    pub bytes: &'a [u8],
+}
+
+/// A network interface.
+#[derive(Debug)]
+pub struct Interface {
+    /// Its index in the kernel.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// `LINKTYPE_*` of libpcap: what its packets begin with.
+    pub link_type: u16,
+    /// Most bytes of a packet behind its link header.
+    pub mtu: u32,
+}
+
+/// What was counted of the packets of an interface.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Traffic {
+    /// Those that were asked for.
+    pub packets: u64,
+    /// Of these, those that found the buffer full.
+    pub dropped: u64,
+}
+
+/// Addresses and ports of a connection, the same for both directions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// Its number in IP headers: TCP or UDP.
+    pub protocol: u8,
+    /// The ends, in the order of their numbers.
+    pub ends: [SocketAddr; 2],
 }
 
 /// A thread of a captured process.

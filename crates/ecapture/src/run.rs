@@ -11,16 +11,18 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use crossbeam_channel::{Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use libbpf_rs::MapHandle;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::bpf::{Features, KeepReady, Plan, Programs, Ring};
-use crate::cli::{Config, Format, KeyLogTarget, colours};
+use crate::bpf::{Features, Interface, KeepReady, Packets, Plan, Programs, Ring, Scope};
+use crate::cli::{Config, Format, KeyLogTarget, PacketConfig, colours};
 use crate::pipeline::{Account, Pipeline};
-use crate::sinks::{Failure, Json, KeyLog, Output, Sink, Sinks, Style, Text};
-use crate::targets::{self, Change, Discovery, Endings, Watch};
+use crate::record::Traffic;
+use crate::sinks::{Failure, Json, KeyLog, Output, Pcapng, Sink, Sinks, Style, Text};
+use crate::targets::{self, Change, Discovery, Endings, Interfaces, Watch};
 use crate::{preflight, privileges};
 
 /// Blocks of 1 MiB that may wait for the pipeline; more wait in the kernel's ring. A download at full speed
@@ -45,6 +47,9 @@ pub enum Ended {
 /// What kept the run from starting.
 pub fn tls(config: Config) -> Result<Ended> {
     preflight::check()?;
+    if let Some(packets) = &config.packets {
+        preflight::check_packets(packets.choice.filter.is_some())?;
+    }
     let features = features(&config)?;
     let (wake, waker) = UnixStream::pair()?;
     let sinks = sinks(&config, waker.try_clone()?)?;
@@ -57,27 +62,66 @@ pub fn tls(config: Config) -> Result<Ended> {
         tracing::warn!("this kernel lets no program watch sockets: connections show no addresses");
     }
     let counters = programs.counters()?;
-    let stages = Stages::start(&programs, sinks)?;
+    let packets = config.packets.as_ref().map(|packets| load_packets(&programs, packets, &config.scope));
+    let packets = packets.transpose()?;
+    let traffic = packets.as_ref().map(Packets::counts).transpose()?;
+    let (announce, interfaces) = unbounded();
+    let stages = Stages::start(&programs, sinks, interfaces)?;
+    let mut interfaces = match (packets, &config.packets) {
+        (Some(packets), Some(wanted)) => {
+            Some(Interfaces::start(packets, wanted.interfaces.clone(), announce)?)
+        }
+        _ => None,
+    };
     let mut discovery = Discovery::new(programs, subject, config.use_cache, config.scope.pids.clone())?;
     let mut watch = begin(&config, &mut discovery)?;
     let ready = keep_ready(&config, &features)?;
     let files = discovery.files();
     let plural = if files == 1 { "" } else { "s" };
     tracing::info!("capturing: {files} file{plural} hooked; stop with Ctrl-C");
-    privileges::keep(if config.library.is_none() {
-        privileges::to_attach(&features)
-    } else {
-        CapabilitySet::empty()
-    })?;
+    privileges::keep(needed_later(&config, &features))?;
 
-    wait(&config, &wake, watch.as_mut(), &mut discovery, &stages.over)?;
+    wait(&config, &wake, watch.as_mut(), &mut discovery, interfaces.as_mut(), &stages.over)?;
 
-    drop((ready, discovery));
-    let (mut account, failure) = stages.stop()?;
+    drop((ready, discovery, interfaces));
+    let (mut account, mut sinks) = stages.stop()?;
+    if let Some(traffic) = traffic {
+        account.packets_lost = count_packets(&traffic, &mut sinks)?;
+        account.with_packets = true;
+    }
     account.kernel = Programs::read_counters(&counters)?;
     account.with_keys = subject.secrets;
     tracing::info!("summary: {account}");
-    Ok(report(failure))
+    Ok(report(sinks.into_failure()))
+}
+
+/// Capabilities for what comes after the start.
+fn needed_later(config: &Config, features: &Features) -> CapabilitySet {
+    let nothing = CapabilitySet::empty();
+    let for_programs = if config.library.is_none() { privileges::to_attach(features) } else { nothing };
+    let for_interfaces = if config.packets.is_some() { privileges::to_capture_packets() } else { nothing };
+    for_programs | for_interfaces
+}
+
+fn load_packets(programs: &Programs, wanted: &PacketConfig, scope: &Scope) -> Result<Packets> {
+    let packets = Packets::load(programs, &wanted.choice)?;
+    if !packets.knows_owners() && (scope.is_restricted() || !wanted.choice.unowned) {
+        tracing::warn!(
+            "this kernel does not tell which program a packet belongs to (Linux 6.6 does): {}",
+            if wanted.choice.unowned { "all are captured" } else { "none is captured; use --unowned keep" }
+        );
+    }
+    Ok(packets)
+}
+
+/// Ends the outputs with what the kernel counted of each interface; answers how many packets were lost.
+fn count_packets(traffic: &MapHandle, sinks: &mut Sinks) -> Result<u64> {
+    let all = Packets::traffic(traffic)?;
+    sinks.finish(&|index| {
+        let counted = all.get(&index).copied().unwrap_or_default();
+        Traffic { packets: counted.packets, dropped: counted.dropped }
+    });
+    Ok(all.values().map(|counted| counted.dropped).sum())
 }
 
 /// The first signal ends the run in good order; a second one ends the program at once, should a reader of
@@ -146,6 +190,9 @@ fn sinks(config: &Config, waker: UnixStream) -> Result<Sinks> {
         })
     });
     sinks.extend(for_records.collect::<Result<Vec<_>>>()?);
+    if let Some(packets) = &config.packets {
+        sinks.push(capture_file(packets)?);
+    }
     Ok(Sinks::new(sinks, move || {
         let _ = (&waker).write_all(b"!"); // the reader is only gone at the end
     }))
@@ -162,6 +209,13 @@ fn key_log(target: &KeyLogTarget) -> Result<Box<dyn Sink>> {
     }))
 }
 
+fn capture_file(packets: &PacketConfig) -> Result<Box<dyn Sink>> {
+    let PacketConfig { choice, target, comments, .. } = packets;
+    let filter = choice.filter.as_ref().map(ToString::to_string).unwrap_or_default();
+    let capture = Pcapng::new(target.clone(), *comments, choice.snaplen, filter);
+    Ok(Box::new(capture.with_context(|| format!("write to {target}"))?))
+}
+
 /// The threads behind the kernel.
 struct Stages {
     ring: Ring,
@@ -171,13 +225,13 @@ struct Stages {
 }
 
 impl Stages {
-    fn start(programs: &Programs, sinks: Sinks) -> Result<Self> {
+    fn start(programs: &Programs, sinks: Sinks, interfaces: Receiver<Interface>) -> Result<Self> {
         let (blocks, filled) = bounded(QUEUE);
         let (used, recycled) = bounded(QUEUE);
         let (over, ended) = unbounded();
         let pipeline = thread::Builder::new().name("pipeline".into()).spawn(move || {
             privileges::drop_all();
-            Pipeline::new(sinks).run(&filled, &ended, &used)
+            Pipeline::new(sinks, interfaces).run(&filled, &ended, &used)
         })?;
         let send = move |block| blocks.send(block).is_ok();
         let ring = Ring::start(programs.ring()?, send, recycled, privileges::drop_all)?;
@@ -185,10 +239,9 @@ impl Stages {
     }
 
     /// Drains everything, in the order in which it flows.
-    fn stop(self) -> Result<(Account, Option<Failure>)> {
+    fn stop(self) -> Result<(Account, Sinks)> {
         self.ring.stop()?; // and with it the sender of blocks
-        let (account, sinks) = self.pipeline.join().map_err(|_| anyhow!("the pipeline thread panicked"))?;
-        Ok((account, sinks.into_failure()))
+        self.pipeline.join().map_err(|_| anyhow!("the pipeline thread panicked"))
     }
 }
 
@@ -198,6 +251,7 @@ fn wait(
     wake: &UnixStream,
     mut watch: Option<&mut Watch>,
     discovery: &mut Discovery,
+    mut interfaces: Option<&mut Interfaces>,
     over: &Sender<u32>,
 ) -> Result<()> {
     let mut endings = Endings::default();
@@ -205,9 +259,13 @@ fn wait(
     let pids = &config.scope.pids;
     loop {
         let look_again = !endings.is_empty() || !pids.is_empty();
-        let is_file_changed = {
+        let (is_file_changed, are_interfaces_changed) = {
             let mut ready = vec![PollFd::new(wake, PollFlags::IN)];
             ready.push(PollFd::from_borrowed_fd(discovery.changed_files(), PollFlags::IN));
+            if let Some(interfaces) = &interfaces {
+                ready.push(PollFd::from_borrowed_fd(interfaces.changes(), PollFlags::IN));
+            }
+            let watched = ready.len();
             ready.extend(discovery.foreign_calls().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             if let Some(watch) = &watch {
                 ready.extend(watch.descriptors().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
@@ -219,12 +277,19 @@ fn wait(
             if !ready[0].revents().is_empty() {
                 return Ok(());
             }
-            !ready[1].revents().is_empty()
+            let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+            (is_ready(&ready[1]), ready[2..watched].iter().any(is_ready))
         };
         if is_file_changed {
             discovery.drop_changed()?;
         }
         discovery.follow_foreign()?;
+        if are_interfaces_changed
+            && let Some(interfaces) = &mut interfaces
+            && let Err(error) = interfaces.update()
+        {
+            tracing::warn!("{error:#}");
+        }
         if let Some(watch) = &mut watch {
             apply(watch, discovery, &mut endings);
         }

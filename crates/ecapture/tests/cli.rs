@@ -164,6 +164,21 @@ fn what_the_user_knows_of_a_file() {
 }
 
 #[test]
+fn packets_need_a_place_and_an_expression_that_makes_sense() {
+    let cases: [(&[&str], &str); 5] = [
+        (&["-w", "-", "tcp prt 443"], "\"tcp prt 443\": can't parse filter expression: syntax error"),
+        (&["-w", "-", "--rotate-size", "1"], "-w -: standard output can not be rotated"),
+        (&["--rotate-count", "1"], "--rotate-size or --rotate-time"),
+        (&["-w", "-", "-k", "-"], "-k - and -w -"),
+        (&["-m", "text", "-w", "-"], "-w -: standard output has the plaintext"),
+    ];
+    for (arguments, words) in cases {
+        let message = refused(&[&["tls", "-m", "pcapng"], arguments].concat());
+        assert!(message.contains(words), "{message}");
+    }
+}
+
+#[test]
 fn a_cgroup_that_is_none() {
     for path in ["/no/such/cgroup", "/proc"] {
         let message = refused(&["tls", "--cgroup_path", path]);

@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room of `src`, with the rooms that it may use.
-const MAY_USE: [(&str, &[&str]); 14] = [
-    ("main", &["cli", "escape", "explain", "logging", "run"]),
-    ("run", &["bpf", "cli", "pipeline", "preflight", "privileges", "sinks", "targets"]),
+const MAY_USE: [(&str, &[&str]); 15] = [
+    ("main", &["cli", "escape", "explain", "extcap", "logging", "run"]),
+    ("run", &["bpf", "cli", "pipeline", "preflight", "privileges", "record", "sinks", "targets"]),
+    ("extcap", &["bpf", "cli", "targets"]),
     ("logging", &["cli"]),
-    ("cli", &["bpf", "probes", "targets"]),
+    ("cli", &["bpf", "probes", "sinks", "targets"]),
     ("preflight", &["bpf", "privileges"]),
     ("privileges", &["bpf"]),
     // A sink reads records and nothing else.

@@ -13,4 +13,12 @@
 		clamped;                                                                 \
 	})
 
+/* The same, and at least 1: bpf_skb_load_bytes of Linux < 6.2 takes no length that may be 0. */
+#define clamp_to_some(value, max)                                       \
+	({                                                              \
+		__u64 some = clamp_to(value, max);                      \
+		asm volatile("if %0 > 0 goto +1\n%0 = 1" : "+r"(some)); \
+		some;                                                   \
+	})
+
 #endif

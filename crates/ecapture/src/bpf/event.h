@@ -21,6 +21,7 @@ enum event_kind {
 	EVENT_SECRET = 5, /* struct secret_event: a library hands over a TLS secret */
 	EVENT_OBJECT =
 		6, /* struct object_event: a connection is open, and its secrets were not seen */
+	EVENT_PACKET = 7, /* struct packet_event followed by a packet */
 };
 
 /* data_event.flags */
@@ -105,6 +106,50 @@ struct object_event {
 	__u8 master[MASTER_LEN];
 	__u8 window[WINDOW_LEN]; /* its first `exporter` + WINDOW_AFTER bytes are filled */
 	__u32 pad;
+};
+
+/* The program that a packet belongs to: that which used its socket last. */
+struct owner {
+	__u32 pid; /* 0: not known */
+	__u32 uid;
+	char comm[COMM_LEN];
+	__u64 cgroup; /* that of settings.cgroup_level, if packets are chosen by cgroup */
+};
+
+/* packet_event.flags */
+#define PACKET_IN 1 /* came in; neither: it stays on this machine */
+#define PACKET_OUT 2 /* goes out */
+#define PACKET_VLAN 4 /* had a VLAN tag, which the kernel has taken out of the bytes */
+
+/* The longest packet that is copied whole, as in libpcap. */
+#define SNAPLEN_MAX 262144
+
+struct packet_event {
+	struct event_head head; /* of no thread and no stream */
+	__u64 pad;
+	__u32 length; /* bytes of the packet that follow; here as in struct data_event */
+	__u32 flags;
+	__u32 original; /* bytes that it has */
+	__u32 interface; /* index */
+	__u16 vlan_protocol; /* host order */
+	__u16 vlan_tag;
+	__u32 segments; /* packets on the wire that the kernel handles as this one; 0 or 1: itself */
+	struct owner owner;
+};
+
+/* An interface whose packets are captured. */
+struct interface {
+	__u64 packets; /* that were asked for */
+	__u64 dropped; /* of these, those that found no room */
+	__u32 network; /* where the network header begins */
+	__u32 pad;
+};
+
+/* Constants of packets.bpf.c. */
+struct packet_settings {
+	__u32 snaplen; /* most bytes of a packet, up to SNAPLEN_MAX */
+	__u8 unowned; /* packets of no known program are captured */
+	__u8 pad[3];
 };
 
 /*

@@ -4,7 +4,10 @@
 
 use std::ffi::CStr;
 
-const HEAD: usize = 24;
+use super::packets::{PACKET_HEAD, Packet};
+
+/// Bytes of `struct event_head`.
+pub(super) const HEAD: usize = 24;
 
 /// One record.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub enum Body<'a> {
     Secret(Secret<'a>),
     /// A connection is open whose secrets were not seen.
     Object(Object<'a>),
+    /// A packet.
+    Packet(Packet<'a>),
 }
 
 /// Who owns a stream.
@@ -120,28 +125,28 @@ pub struct Window<'a> {
 pub struct Malformed;
 
 /// Reads little pieces from the front of a slice.
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn bytes<const N: usize>(&mut self) -> Result<&'a [u8; N], Malformed> {
+    pub(super) fn bytes<const N: usize>(&mut self) -> Result<&'a [u8; N], Malformed> {
         let (field, rest) = self.0.split_first_chunk::<N>().ok_or(Malformed)?;
         self.0 = rest;
         Ok(field)
     }
 
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+    pub(super) fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         self.bytes().copied()
     }
 
-    fn u16(&mut self) -> Result<u16, Malformed> {
+    pub(super) fn u16(&mut self) -> Result<u16, Malformed> {
         self.take().map(u16::from_ne_bytes)
     }
 
-    fn u32(&mut self) -> Result<u32, Malformed> {
+    pub(super) fn u32(&mut self) -> Result<u32, Malformed> {
         self.take().map(u32::from_ne_bytes)
     }
 
-    fn u64(&mut self) -> Result<u64, Malformed> {
+    pub(super) fn u64(&mut self) -> Result<u64, Malformed> {
         self.take().map(u64::from_ne_bytes)
     }
 }
@@ -157,30 +162,36 @@ impl<'a> Event<'a> {
         let body = match kind {
             1 => Body::Stream(StreamInfo::parse(fields)?),
             2 => Body::Peer(Peer::parse(fields)?),
-            3 => Body::Data(Data::parse(fields)?),
+            DATA => Body::Data(Data::parse(fields)?),
             4 => Body::Close { received: fields.u64()?, sent: fields.u64()? },
             5 => Body::Secret(Secret::parse(fields)?),
             6 => Body::Object(Object::parse(fields)?),
+            PACKET => Body::Packet(Packet::parse(fields)?),
             _ => return Err(Malformed),
         };
         Ok(Self { tid, stream, time, body })
     }
 
-    /// Bytes of a record that matter: a data record may be longer than its payload.
+    /// Bytes of a record that matter: those with a payload may be longer than it.
     pub fn used(record: &[u8]) -> usize {
         let length_at = HEAD + 8;
-        let is_data = record.get(..4) == Some(&3u32.to_ne_bytes()[..]);
-        match record.get(length_at..length_at + 8) {
-            Some(field) if is_data => {
-                let length = u32::from_ne_bytes([field[0], field[1], field[2], field[3]]);
-                let flags = u32::from_ne_bytes([field[4], field[5], field[6], field[7]]);
-                let payload = if flags & DATA_FILE == 0 { length as usize } else { 0 };
-                (length_at + 8 + payload).min(record.len())
-            }
-            _ => record.len(),
-        }
+        let end = match record.first_chunk().map(|kind| u32::from_ne_bytes(*kind)) {
+            Some(DATA) => length_at + 8,
+            Some(PACKET) => PACKET_HEAD,
+            _ => return record.len(),
+        };
+        let Some(field) = record.get(length_at..length_at + 8) else { return record.len() };
+        let length = u32::from_ne_bytes([field[0], field[1], field[2], field[3]]);
+        let flags = u32::from_ne_bytes([field[4], field[5], field[6], field[7]]);
+        let is_elsewhere = end != PACKET_HEAD && flags & DATA_FILE != 0;
+        let payload = if is_elsewhere { 0 } else { length as usize };
+        (end + payload).min(record.len())
     }
 }
+
+/// Kinds of records with a payload.
+const DATA: u32 = 3;
+const PACKET: u32 = 7;
 
 const DATA_SENT: u32 = 1;
 const DATA_FILE: u32 = 2;
@@ -197,7 +208,7 @@ impl<'a> Data<'a> {
 }
 
 impl StreamInfo {
-    fn parse(mut fields: Fields<'_>) -> Result<Self, Malformed> {
+    pub(super) fn parse(mut fields: Fields<'_>) -> Result<Self, Malformed> {
         let pid = fields.u32()?;
         let uid = fields.u32()?;
         let comm: [u8; 16] = fields.take()?;
@@ -362,7 +373,7 @@ impl Counters {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write;
 
     use libbpf_rs::btf::types::{MemberAttr, Struct};
@@ -373,7 +384,7 @@ mod tests {
     use crate::bpf::load::objects;
 
     /// Name and size of a struct, name and offset of each member.
-    type Layout<'a> = (&'a str, usize, &'a [(&'a str, usize)]);
+    pub type Layout<'a> = (&'a str, usize, &'a [(&'a str, usize)]);
 
     /// Offset in bytes and size of each member, as clang laid them out.
     fn layout(btf: &Btf<'_>, name: &str) -> (usize, Vec<(String, usize)>) {
@@ -383,6 +394,18 @@ mod tests {
             (member.name.unwrap_or_default().to_string_lossy().into_owned(), offset as usize / 8)
         });
         (of.size(), members.collect())
+    }
+
+    pub fn check_layouts(objects: &[&[u8]], expected: &[Layout<'_>]) {
+        for object in objects {
+            let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+            file.write_all(object).expect("written");
+            let btf = Btf::from_path(file.path()).expect("BTF of our object");
+            for (name, size, members) in expected {
+                let members = members.iter().map(|(member, at)| ((*member).to_owned(), *at)).collect();
+                assert_eq!(layout(&btf, name), (*size, members), "struct {name}");
+            }
+        }
     }
 
     /// Everything in this file reads or writes at these offsets.
@@ -481,15 +504,7 @@ mod tests {
                 ],
             ),
         ];
-        for object in [objects::TLS_MODERN, objects::TLS_LEGACY, objects::TLS_NOBTF] {
-            let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
-            file.write_all(object).expect("written");
-            let btf = Btf::from_path(file.path()).expect("BTF of our object");
-            for (name, size, members) in &expected {
-                let members = members.iter().map(|(member, at)| ((*member).to_owned(), *at)).collect();
-                assert_eq!(layout(&btf, name), (*size, members), "struct {name}");
-            }
-        }
+        check_layouts(&[objects::TLS_MODERN, objects::TLS_LEGACY, objects::TLS_NOBTF], &expected);
     }
 
     #[test]

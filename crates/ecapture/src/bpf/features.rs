@@ -6,6 +6,7 @@ use std::mem::size_of;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use anyhow::bail;
+use libbpf_sys as sys;
 use rustix::io::Errno;
 
 /// Kernel features that select between ways of doing the same thing.
@@ -23,6 +24,8 @@ pub struct Features {
     pub uprobe_session: bool,
     /// Tracepoints in send and receive of every socket (Linux 6.3).
     pub socket_tracepoints: bool,
+    /// Programs at interfaces that go away with us (Linux 6.6).
+    pub tcx: bool,
     /// The ring buffer (Linux 5.8).
     pub ring_buffer: bool,
 }
@@ -30,8 +33,8 @@ pub struct Features {
 /// Turns features off by name, comma separated: to run the paths of older kernels on a new one.
 const DISABLE: &str = "ECAPTURE_DISABLE_FEATURES";
 
-const NAMES: [&str; 7] =
-    ["btf", "modern", "cookie", "uprobe_multi", "uprobe_session", "socket_tracepoints", "ring_buffer"];
+const NAMES: [&str; 8] =
+    ["btf", "modern", "cookie", "uprobe_multi", "uprobe_session", "socket_tracepoints", "tcx", "ring_buffer"];
 
 impl Features {
     /// Asks the kernel. Needs the capabilities that loading programs needs.
@@ -39,7 +42,6 @@ impl Features {
     /// # Errors
     /// An unknown name in `ECAPTURE_DISABLE_FEATURES`.
     pub fn probe() -> anyhow::Result<Self> {
-        use libbpf_sys as sys;
         let btf = fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
         let cookie = has_helper(sys::BPF_FUNC_get_attach_cookie);
         let mut features = Self {
@@ -49,9 +51,10 @@ impl Features {
                 && has_helper(sys::BPF_FUNC_loop)
                 && has_map(sys::BPF_MAP_TYPE_TASK_STORAGE),
             cookie,
-            uprobe_multi: has_link(libbpf_sys::BPF_TRACE_UPROBE_MULTI),
-            uprobe_session: has_link(libbpf_sys::BPF_TRACE_UPROBE_SESSION),
+            uprobe_multi: has_link(sys::BPF_TRACE_UPROBE_MULTI),
+            uprobe_session: has_link(sys::BPF_TRACE_UPROBE_SESSION),
             socket_tracepoints: memchr::memmem::find(&btf, b"btf_trace_sock_send_length\0").is_some(),
+            tcx: has_tcx(),
             ring_buffer: has_map(sys::BPF_MAP_TYPE_RINGBUF),
         };
         if let Ok(names) = std::env::var(DISABLE) {
@@ -75,6 +78,7 @@ impl Features {
                 "uprobe_multi" => (self.uprobe_multi, self.uprobe_session) = (false, false),
                 "uprobe_session" => self.uprobe_session = false,
                 "socket_tracepoints" => self.socket_tracepoints = false,
+                "tcx" => self.tcx = false,
                 "ring_buffer" => self.ring_buffer = false,
                 _ => bail!("{DISABLE}: unknown feature {name:?}; known: {}", NAMES.join(", ")),
             }
@@ -85,34 +89,32 @@ impl Features {
 
 fn has_helper(helper: u32) -> bool {
     // SAFETY: a query by numbers; the last argument may be null.
-    unsafe {
-        libbpf_sys::libbpf_probe_bpf_helper(libbpf_sys::BPF_PROG_TYPE_KPROBE, helper, std::ptr::null()) == 1
-    }
+    unsafe { sys::libbpf_probe_bpf_helper(sys::BPF_PROG_TYPE_KPROBE, helper, std::ptr::null()) == 1 }
 }
 
 fn has_map(kind: u32) -> bool {
     // SAFETY: as above.
-    unsafe { libbpf_sys::libbpf_probe_bpf_map_type(kind, std::ptr::null()) == 1 }
+    unsafe { sys::libbpf_probe_bpf_map_type(kind, std::ptr::null()) == 1 }
 }
 
 /// A link on `/` can not be made, but a kernel that knows the kind of link says so with EBADF.
 fn has_link(kind: u32) -> bool {
-    load_empty(kind)
+    load_empty(sys::BPF_PROG_TYPE_KPROBE, kind)
         .is_some_and(|program| link_uprobe(&program, c"/", kind).is_err_and(|error| error == Errno::BADF))
 }
 
 /// Puts a probe at offset 0 of a file.
 pub(super) fn link_uprobe(program: &OwnedFd, path: &CStr, kind: u32) -> Result<OwnedFd, Errno> {
     let offset: std::ffi::c_ulong = 0;
-    let mut options = libbpf_sys::bpf_link_create_opts {
-        sz: size_of::<libbpf_sys::bpf_link_create_opts>() as libbpf_sys::size_t,
+    let mut options = sys::bpf_link_create_opts {
+        sz: size_of::<sys::bpf_link_create_opts>() as sys::size_t,
         ..Default::default()
     };
     options.__bindgen_anon_1.uprobe_multi.path = path.as_ptr();
     options.__bindgen_anon_1.uprobe_multi.offsets = &raw const offset;
     options.__bindgen_anon_1.uprobe_multi.cnt = 1;
     // SAFETY: the options and what they point to outlive the call.
-    let fd = unsafe { libbpf_sys::bpf_link_create(program.as_raw_fd(), -1, kind, &raw const options) };
+    let fd = unsafe { sys::bpf_link_create(program.as_raw_fd(), -1, kind, &raw const options) };
     if fd < 0 {
         return Err(Errno::from_raw_os_error(-fd));
     }
@@ -120,25 +122,35 @@ pub(super) fn link_uprobe(program: &OwnedFd, path: &CStr, kind: u32) -> Result<O
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// No interface has this index, but a kernel that knows the kind of link looks for it.
+fn has_tcx() -> bool {
+    let Some(program) = load_empty(sys::BPF_PROG_TYPE_SCHED_CLS, 0) else { return false };
+    // SAFETY: descriptors and numbers; the options may be null.
+    let fd = unsafe {
+        sys::bpf_link_create(program.as_raw_fd(), i32::MAX, sys::BPF_TCX_INGRESS, std::ptr::null())
+    };
+    fd == -Errno::NODEV.raw_os_error()
+}
+
 /// A program that returns 0, for questions about attaching.
-pub(super) fn load_empty(attach_type: u32) -> Option<OwnedFd> {
+pub(super) fn load_empty(kind: u32, attach_type: u32) -> Option<OwnedFd> {
     let instructions = [
-        libbpf_sys::bpf_insn { code: 0xb7, ..Default::default() }, // r0 = 0
-        libbpf_sys::bpf_insn { code: 0x95, ..Default::default() }, // exit
+        sys::bpf_insn { code: 0xb7, ..Default::default() }, // r0 = 0
+        sys::bpf_insn { code: 0x95, ..Default::default() }, // exit
     ];
-    let mut options = libbpf_sys::bpf_prog_load_opts {
-        sz: size_of::<libbpf_sys::bpf_prog_load_opts>() as libbpf_sys::size_t,
+    let mut options = sys::bpf_prog_load_opts {
+        sz: size_of::<sys::bpf_prog_load_opts>() as sys::size_t,
         expected_attach_type: attach_type,
         ..Default::default()
     };
     // SAFETY: pointers are valid for the call, and the count is that of the array.
     let fd = unsafe {
-        libbpf_sys::bpf_prog_load(
-            libbpf_sys::BPF_PROG_TYPE_KPROBE,
+        sys::bpf_prog_load(
+            kind,
             std::ptr::null(),
             c"GPL".as_ptr(),
             instructions.as_ptr(),
-            instructions.len() as libbpf_sys::size_t,
+            instructions.len() as sys::size_t,
             &raw mut options,
         )
     };

@@ -15,6 +15,9 @@ pub(super) mod objects {
     pub const TLS_MODERN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tls.modern.bpf.o"));
     pub const TLS_NOBTF: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tls.nobtf.bpf.o"));
     pub const TLS_LEGACY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tls.legacy.bpf.o"));
+    pub const PACKETS_MODERN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/packets.modern.bpf.o"));
+    pub const PACKETS_NOBTF: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/packets.nobtf.bpf.o"));
+    pub const PACKETS_LEGACY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/packets.legacy.bpf.o"));
 }
 
 /// Which processes are captured. An empty list does not restrict; lists combine.
@@ -30,6 +33,15 @@ pub struct Scope {
     pub not_comms: Vec<String>,
     /// A cgroup v2 directory: it and all below it.
     pub cgroup: Option<Cgroup>,
+}
+
+impl Scope {
+    /// Whether any process is left out.
+    pub fn is_restricted(&self) -> bool {
+        let Self { pids, uids, comms, not_comms, cgroup } = self;
+        let lists_are_empty = pids.is_empty() && uids.is_empty() && comms.is_empty() && not_comms.is_empty();
+        !lists_are_empty || cgroup.is_some()
+    }
 }
 
 /// A cgroup as the kernel knows it.
@@ -64,6 +76,27 @@ pub struct Plan {
     pub scope: Scope,
     /// Size of the ring buffer: a power of two, in whole pages.
     pub ring_bytes: u32,
+}
+
+impl Plan {
+    /// Constants of the programs that serve a hook.
+    pub(super) fn settings(&self, hook: u64) -> Settings {
+        let Self { features, subject, scope, ring_bytes } = self;
+        Settings {
+            hook,
+            cgroup: scope.cgroup.map_or(0, |cgroup| cgroup.id),
+            cgroup_level: scope.cgroup.map_or(0, |cgroup| cgroup.level),
+            own_pid: std::process::id(),
+            wake_shift: (*ring_bytes / 16).ilog2(),
+            has_cookie: features.cookie,
+            by_pid: !scope.pids.is_empty(),
+            by_uid: !scope.uids.is_empty(),
+            by_comm: !scope.comms.is_empty(),
+            by_not_comm: !scope.not_comms.is_empty(),
+            plaintext: subject.plaintext,
+            secrets: subject.secrets,
+        }
+    }
 }
 
 /// Programs in the kernel, ready to be attached.
@@ -142,6 +175,11 @@ impl Programs {
         Ok(&self.by_hook[self.by_hook.len() - 1].1)
     }
 
+    /// The object whose maps are shared with others.
+    pub(super) fn main(&self) -> &Object {
+        &self.main
+    }
+
     /// A handle of the ring buffer.
     pub fn ring(&self) -> Result<MapHandle> {
         map_handle(&self.main, "events")
@@ -172,20 +210,7 @@ fn load_object(plan: &Plan, socket_programs: &[&str], hook: u64, share: Option<&
         (false, false) => objects::TLS_NOBTF,
     };
     let mut object = ObjectBuilder::default().name("ecapture")?.open_memory(bytes)?;
-    let settings = Settings {
-        hook,
-        cgroup: scope.cgroup.map_or(0, |cgroup| cgroup.id),
-        cgroup_level: scope.cgroup.map_or(0, |cgroup| cgroup.level),
-        own_pid: std::process::id(),
-        wake_shift: (*ring_bytes / 16).ilog2(),
-        has_cookie: features.cookie,
-        by_pid: !scope.pids.is_empty(),
-        by_uid: !scope.uids.is_empty(),
-        by_comm: !scope.comms.is_empty(),
-        by_not_comm: !scope.not_comms.is_empty(),
-        plaintext: subject.plaintext,
-        secrets: subject.secrets,
-    };
+    let settings = plan.settings(hook);
     set_maps(&mut object, &settings, *ring_bytes, share)?;
     for mut program in object.progs_mut() {
         let name = program.name().to_string_lossy().into_owned();
@@ -209,7 +234,7 @@ fn load_object(plan: &Plan, socket_programs: &[&str], hook: u64, share: Option<&
     Ok(object)
 }
 
-fn set_maps(
+pub(super) fn set_maps(
     object: &mut OpenObject,
     settings: &Settings,
     ring_bytes: u32,

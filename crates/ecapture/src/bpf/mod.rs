@@ -6,6 +6,7 @@ mod event;
 mod features;
 mod foreign;
 mod load;
+mod packets;
 mod ready;
 mod ring;
 
@@ -16,5 +17,6 @@ pub use features::Features;
 pub use foreign::ForeignSite;
 pub use libbpf_rs::Link;
 pub use load::{Cgroup, Plan, Programs, Scope, Subject};
+pub use packets::{Expression, Interface, LinkType, MOST_SNAPLEN, Packet, PacketChoice, Packets};
 pub use ready::KeepReady;
 pub use ring::{Block, Ring, events};

@@ -33,9 +33,10 @@ impl KeepReady {
     /// # Errors
     /// No thread can be made.
     pub fn start(on_thread: fn()) -> Result<Option<Self>> {
-        let (Some(program), Ok(own)) =
-            (load_empty(libbpf_sys::BPF_TRACE_UPROBE_MULTI), File::open("/proc/self/exe"))
-        else {
+        let (Some(program), Ok(own)) = (
+            load_empty(libbpf_sys::BPF_PROG_TYPE_KPROBE, libbpf_sys::BPF_TRACE_UPROBE_MULTI),
+            File::open("/proc/self/exe"),
+        ) else {
             return Ok(None);
         };
         let probe = Arc::new((program, own));

@@ -15,6 +15,7 @@
 #include "event.h"
 #include "bounds.h"
 #include "scope.h"
+#include "buffer.h"
 #include "thread.h"
 #include "stream.h"
 #include "payload.h"

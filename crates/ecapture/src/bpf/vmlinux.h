@@ -36,12 +36,15 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_PROG_ARRAY = 3,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
 enum {
 	BPF_F_NO_PREALLOC = 1,
 	BPF_LOCAL_STORAGE_GET_F_CREATE = 1,
+	BPF_F_CLONE = 1 << 9,
+	BPF_F_CURRENT_NETNS = -1,
 };
 enum {
 	BPF_RB_NO_WAKEUP = 1,
@@ -51,6 +54,64 @@ enum {
 struct bpf_dynptr {
 	__u64 opaque[2];
 } __attribute__((aligned(8)));
+
+/* A packet, as programs of traffic control and socket filters see it. */
+struct __sk_buff {
+	__u32 len;
+	__u32 pkt_type;
+	__u32 mark;
+	__u32 queue_mapping;
+	__u32 protocol;
+	__u32 vlan_present;
+	__u32 vlan_tci;
+	__u32 vlan_proto;
+	__u32 priority;
+	__u32 ingress_ifindex;
+	__u32 ifindex;
+	__u32 tc_index;
+	__u32 cb[5];
+	__u32 hash;
+	__u32 tc_classid;
+	__u32 data;
+	__u32 data_end;
+	__u32 napi_id;
+	__u32 family;
+	__u32 remote_ip4;
+	__u32 local_ip4;
+	__u32 remote_ip6[4];
+	__u32 local_ip6[4];
+	__u32 remote_port;
+	__u32 local_port;
+	__u32 data_meta;
+	__u64 flow_keys;
+	__u64 tstamp;
+	__u32 wire_len;
+	__u32 gso_segs;
+	struct bpf_sock *sk;
+	__u32 gso_size;
+};
+
+struct bpf_sock {
+	__u32 bound_dev_if;
+	__u32 family;
+};
+
+struct bpf_sock_tuple {
+	union {
+		struct {
+			__be32 saddr;
+			__be32 daddr;
+			__be16 sport;
+			__be16 dport;
+		} ipv4;
+		struct {
+			__be32 saddr[4];
+			__be32 daddr[4];
+			__be16 sport;
+			__be16 dport;
+		} ipv6;
+	};
+};
 
 /* Registers as uprobes see them: stable ABI, not relocated. */
 #if defined(__TARGET_ARCH_x86)
@@ -128,6 +189,14 @@ struct files_struct {
 	struct fdtable *fdt;
 };
 
+typedef struct {
+	__u32 val;
+} kuid_t;
+
+struct cred {
+	kuid_t uid;
+};
+
 struct vm_area_struct {
 	unsigned long vm_end;
 	unsigned long vm_flags;
@@ -165,6 +234,7 @@ struct thread_struct {
 };
 
 struct task_struct {
+	struct cred *real_cred;
 	struct task_struct *group_leader;
 	int pid;
 	int tgid;
@@ -176,6 +246,13 @@ struct task_struct {
 };
 
 struct msghdr;
+
+struct bpf_iter__task_file {
+	void *meta;
+	struct task_struct *task;
+	__u32 fd;
+	struct file *file;
+};
 
 #pragma clang attribute pop
 

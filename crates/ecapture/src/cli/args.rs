@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use crate::bpf::MOST_SNAPLEN;
+
 /// Shows the plaintext of TLS traffic of programs that are already running.
 ///
 /// No CA certificate, no restart, no change to the watched program: functions of TLS libraries are
@@ -50,6 +52,11 @@ pub enum Command {
     ///
     /// Exit codes: 0 everything that a capture needs was found in each file, 1 not.
     Inspect(Inspect),
+
+    /// Capture for Wireshark, which runs this as an external capture program.
+    ///
+    /// For the way to set it up see docs/pcapng.md.
+    Extcap(Extcap),
 
     /// Write the manual page to standard output.
     #[command(hide = true)]
@@ -174,6 +181,98 @@ pub struct Tls {
     /// Offset in bytes from the object's address; offsets of pointers on the way come before it, with commas.
     #[arg(long, value_name = "NAME=OFFSET", requires = "libssl")]
     pub offset: Vec<String>,
+
+    /// -m pcapng: capture packets at this interface; may be repeated. `any`: all, later ones too. Default: that of the
+    /// default route.
+    #[arg(long, short, value_name = "NAME")]
+    pub ifname: Vec<String>,
+
+    /// -m pcapng: write packets and keys to this file; `-` is standard output.
+    #[arg(long, short = 'w', value_name = "FILE", default_value = "ecapture_openssl.pcapng")]
+    pub pcapfile: PathBuf,
+
+    /// -m pcapng: capture at most this many bytes of each packet.
+    #[arg(long, value_name = "BYTES", default_value_t = MOST_SNAPLEN, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_SNAPLEN)))]
+    pub snaplen: u32,
+
+    /// -m pcapng: packets whose program is not known. Default: drop them with -p, -u, --comm, --exclude-comm or
+    /// --cgroup_path, else keep them.
+    #[arg(long, value_name = "WHAT")]
+    pub unowned: Option<Unowned>,
+
+    /// -m pcapng: which packets name their process in a comment.
+    #[arg(long, value_name = "WHICH", default_value = "once")]
+    pub packet_comments: PacketComments,
+
+    /// -m pcapng: begin a new file after this many MiB. Files have numbers in their names then.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    pub rotate_size: Option<u64>,
+
+    /// -m pcapng: begin a new file after this many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    pub rotate_time: Option<u64>,
+
+    /// -m pcapng: keep this many files and remove the oldest; with --rotate-size or --rotate-time.
+    #[arg(long, value_name = "FILES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rotate_count: Option<u32>,
+
+    /// -m pcapng: capture only packets that match this expression, in the language of tcpdump (pcap-filter(7)).
+    #[arg(value_name = "FILTER")]
+    pub filter: Vec<String>,
+}
+
+/// Which packets name their process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PacketComments {
+    /// The first of each connection.
+    Once,
+    /// Each.
+    Each,
+}
+
+/// What becomes of packets whose program is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Unowned {
+    /// They are captured.
+    Keep,
+    /// They are not.
+    Drop,
+}
+
+/// Options of `extcap`: the protocol of extcap(4).
+#[derive(Debug, Args)]
+pub struct Extcap {
+    /// List interfaces.
+    #[arg(long)]
+    pub extcap_interfaces: bool,
+
+    /// List link types of an interface.
+    #[arg(long)]
+    pub extcap_dlts: bool,
+
+    /// List options of an interface.
+    #[arg(long)]
+    pub extcap_config: bool,
+
+    /// Version of Wireshark; of no importance.
+    #[arg(long, value_name = "VERSION")]
+    pub extcap_version: Option<String>,
+
+    /// The interface.
+    #[arg(long, value_name = "NAME")]
+    pub extcap_interface: Option<String>,
+
+    /// Filter expression; without --capture it is only checked.
+    #[arg(long, value_name = "FILTER")]
+    pub extcap_capture_filter: Option<String>,
+
+    /// Capture.
+    #[arg(long)]
+    pub capture: bool,
+
+    /// Write packets and keys there.
+    #[arg(long, value_name = "FILE")]
+    pub fifo: Option<PathBuf>,
 }
 
 /// Options of `inspect`.
@@ -196,4 +295,7 @@ pub enum Model {
     /// TLS secrets as an NSS key log, with which Wireshark decrypts captured packets.
     #[value(alias = "key")]
     Keylog,
+    /// Packets, with the TLS secrets that decrypt them, as a capture file for Wireshark.
+    #[value(alias = "pcap")]
+    Pcapng,
 }

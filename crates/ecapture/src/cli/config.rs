@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::statfs;
 
 use super::args::{Cli, Command, FormatName, Global, Model, Tls};
+use super::packets::PacketConfig;
 use crate::bpf::{Cgroup, Scope, Subject};
 use crate::probes::Overrides;
 use crate::targets;
@@ -34,6 +35,8 @@ pub struct Config {
     pub destinations: Vec<Destination>,
     /// Where secrets go.
     pub key_log: Option<KeyLogTarget>,
+    /// Which packets are captured, and where they go.
+    pub packets: Option<PacketConfig>,
     /// BPF programs without BTF.
     pub without_btf: bool,
     /// BPF programs with BTF or none.
@@ -84,8 +87,14 @@ impl Config {
         let Some(Command::Tls(tls)) = command else { bail!("no command") };
         let key_log = key_log(&tls);
         let plaintext = tls.model.contains(&Model::Text);
+        let scope = scope(&global)?;
+        let packets = PacketConfig::new(&tls, &scope)?;
+        let is_piped = packets.as_ref().is_some_and(|packets| packets.target.is_stdout());
+        if is_piped && matches!(key_log, Some(KeyLogTarget::Stdout)) {
+            bail!("-k - and -w -: standard output can have one of them");
+        }
         Ok(Self {
-            subject: Subject { plaintext, secrets: key_log.is_some() },
+            subject: Subject { plaintext, secrets: key_log.is_some() || packets.is_some() },
             overrides: Overrides::new(tls.ssl_version, &tls.symbol, &tls.offset)?,
             library: tls.libssl,
             slow_attach: tls.slow_attach,
@@ -93,9 +102,14 @@ impl Config {
             ring_bytes: (global.mapsize << 10).next_power_of_two(),
             without_btf: global.btf == 2,
             only_btf: global.btf == 1,
-            scope: scope(&global)?,
-            destinations: if plaintext { destinations(global, &key_log)? } else { no_destinations(&global)? },
+            scope,
+            destinations: if plaintext {
+                destinations(global, &key_log, is_piped)?
+            } else {
+                no_destinations(&global)?
+            },
             key_log,
+            packets,
         })
     }
 }
@@ -115,15 +129,18 @@ fn key_log(tls: &Tls) -> Option<KeyLogTarget> {
 fn no_destinations(global: &Global) -> Result<Vec<Destination>> {
     for (option, file) in [("--output_file", &global.output_file), ("--eventaddr", &global.eventaddr)] {
         if file.is_some() {
-            bail!("{option}: -m keylog alone captures no plaintext; use -k FILE, or -m text,keylog");
+            bail!("{option}: only -m text captures plaintext; for keys use -k FILE, for packets -w FILE");
         }
     }
     Ok(Vec::new())
 }
 
-fn destinations(global: Global, key_log: &Option<KeyLogTarget>) -> Result<Vec<Destination>> {
-    if matches!(key_log, Some(KeyLogTarget::Stdout)) && global.output_file.is_none() {
-        bail!("-k -: standard output has the plaintext; give one of them a file, with -k FILE or -o FILE");
+fn destinations(global: Global, key_log: &Option<KeyLogTarget>, is_piped: bool) -> Result<Vec<Destination>> {
+    let piped = [("-k", matches!(key_log, Some(KeyLogTarget::Stdout))), ("-w", is_piped)];
+    if let (None, Some((option, _))) = (&global.output_file, piped.iter().find(|(_, is_piped)| *is_piped)) {
+        bail!(
+            "{option} -: standard output has the plaintext; give one of them a file, with {option} FILE or -o FILE"
+        );
     }
     let format = match global.format {
         FormatName::Text => {

@@ -3,7 +3,9 @@
 mod args;
 mod config;
 mod manual;
+mod packets;
 
-pub use args::{Cli, Command};
+pub use args::{Cli, Command, Extcap};
 pub use config::{Config, Format, KeyLogTarget, colours};
 pub use manual::write as write_manual;
+pub use packets::PacketConfig;

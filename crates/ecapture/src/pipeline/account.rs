@@ -35,6 +35,12 @@ pub struct Account {
     pub keys_not_seen: u64,
     /// Secrets that can not be right.
     pub keys_refused: u64,
+    /// Whether packets were captured.
+    pub with_packets: bool,
+    /// Packets that came here.
+    pub packets: u64,
+    /// Packets that found the buffer full.
+    pub packets_lost: u64,
     /// The kernel's counters at the end.
     pub kernel: Counters,
 }
@@ -77,6 +83,9 @@ impl fmt::Display for Account {
         if self.with_keys {
             write!(f, " keys={} keys_not_seen={}", self.keys, self.keys_not_seen)?;
             write!(f, " keys_refused={} keys_lost={}", self.keys_refused, count(Counter::NoSecret).events)?;
+        }
+        if self.with_packets {
+            write!(f, " packets={} packets_lost={}", self.packets, self.packets_lost)?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ mod clock;
 mod keys;
 mod lanes;
 mod message;
+mod packets;
 mod stream;
 
 use std::collections::VecDeque;
@@ -13,12 +14,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rustc_hash::FxHashMap;
 
-use crate::bpf::{Block, Body, Event, events};
+use crate::bpf::{Block, Body, Event, Interface, events};
 use crate::record::Direction;
 use crate::sinks::Sinks;
 pub use account::Account;
 use clock::Clock;
 use keys::Keys;
+use packets::Packets;
 use stream::{Piece, Stream};
 
 /// What came of a message is shown when nothing more comes for this long, ns.
@@ -41,13 +43,14 @@ pub struct Pipeline {
     /// Monotonic ns, as of the last look at the clock.
     now: u64,
     keys: Keys,
+    packets: Packets,
     sinks: Sinks,
     account: Account,
 }
 
 impl Pipeline {
-    /// A pipeline that writes to `sinks`.
-    pub fn new(sinks: Sinks) -> Self {
+    /// A pipeline that writes to `sinks`. `interfaces` describes each interface before its first packet comes.
+    pub fn new(sinks: Sinks, interfaces: Receiver<Interface>) -> Self {
         Self {
             streams: FxHashMap::default(),
             by_process: FxHashMap::default(),
@@ -57,6 +60,7 @@ impl Pipeline {
             clock: Clock::new(),
             now: Clock::now(),
             keys: Keys::default(),
+            packets: Packets::new(interfaces),
             sinks,
             account: Account::default(),
         }
@@ -133,6 +137,10 @@ impl Pipeline {
             Body::Object(object) => {
                 let seen = self.keys.take_object(&object, &mut self.sinks);
                 self.note_keys(event.stream, seen);
+            }
+            Body::Packet(packet) => {
+                self.account.packets += 1;
+                self.packets.take(&packet, self.clock.wall(event.time), &mut self.sinks);
             }
             Body::Close { received, sent } => self.end(event.stream, Some((received, sent))),
         }

@@ -64,21 +64,26 @@ fn is_cut(file: &mut File) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
+/// Appends the line of a secret.
+pub fn append_line(lines: &mut Vec<u8>, secret: &Secret<'_>) -> io::Result<()> {
+    lines.extend_from_slice(secret.label.as_bytes());
+    for bytes in [&secret.client_random[..], secret.secret] {
+        lines.push(b' ');
+        for byte in bytes {
+            write!(lines, "{byte:02x}")?;
+        }
+    }
+    lines.push(b'\n');
+    Ok(())
+}
+
 impl Sink for KeyLog {
     fn write(&mut self, _record: &Record<'_>) -> io::Result<()> {
         Ok(())
     }
 
     fn write_secret(&mut self, secret: &Secret<'_>) -> io::Result<()> {
-        self.lines.extend_from_slice(secret.label.as_bytes());
-        for bytes in [&secret.client_random[..], secret.secret] {
-            self.lines.push(b' ');
-            for byte in bytes {
-                write!(self.lines, "{byte:02x}")?;
-            }
-        }
-        self.lines.push(b'\n');
-        Ok(())
+        append_line(&mut self.lines, secret)
     }
 
     /// One system call for all lines: whoever follows the file sees whole ones.

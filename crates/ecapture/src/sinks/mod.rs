@@ -4,14 +4,16 @@ mod hexdump;
 mod json;
 mod keylog;
 mod output;
+mod pcapng;
 mod text;
 
 use std::io;
 
-use crate::record::{Record, Secret};
+use crate::record::{Packet, Record, Secret, Traffic};
 pub use json::Json;
 pub use keylog::KeyLog;
 pub use output::Output;
+pub use pcapng::{Comments, PcapTarget, Pcapng, Rotation};
 pub use text::{Style, Text};
 
 /// A destination of records.
@@ -24,8 +26,18 @@ pub trait Sink: Send {
         Ok(())
     }
 
+    /// Takes a packet; only captures of packets want it.
+    fn write_packet(&mut self, _packet: &Packet<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Makes what was written visible.
     fn flush(&mut self) -> io::Result<()>;
+
+    /// Ends the output, after the last record. `traffic` tells what was counted of an interface, by its index.
+    fn finish(&mut self, _traffic: &dyn Fn(u32) -> Traffic) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Name for messages.
     fn name(&self) -> &str;
@@ -61,6 +73,16 @@ impl Sinks {
     /// Gives a secret to every sink.
     pub fn write_secret(&mut self, secret: &Secret<'_>) {
         self.each(|sink| sink.write_secret(secret));
+    }
+
+    /// Gives a packet to every sink.
+    pub fn write_packet(&mut self, packet: &Packet<'_>) {
+        self.each(|sink| sink.write_packet(packet));
+    }
+
+    /// Ends every output.
+    pub fn finish(&mut self, traffic: &dyn Fn(u32) -> Traffic) {
+        self.each(|sink| sink.finish(traffic));
     }
 
     /// Makes everything that was written visible.

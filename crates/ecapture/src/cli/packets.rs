@@ -1,0 +1,77 @@
+//! What is said of packets, checked.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::args::{Model, PacketComments, Tls, Unowned};
+use crate::bpf::{Expression, PacketChoice, Scope};
+use crate::sinks::{Comments, PcapTarget, Rotation};
+use crate::targets::Selection;
+
+/// A capture of packets.
+#[derive(Debug)]
+pub struct PacketConfig {
+    /// Which interfaces.
+    pub interfaces: Selection,
+    /// Which packets.
+    pub choice: PacketChoice,
+    /// Where they go.
+    pub target: PcapTarget,
+    /// Which of them name their process.
+    pub comments: Comments,
+}
+
+impl PacketConfig {
+    /// Checks the arguments; `None` when packets are not captured.
+    ///
+    /// # Errors
+    /// A value that can not work.
+    pub fn new(tls: &Tls, scope: &Scope) -> Result<Option<Self>> {
+        let filter = tls.filter.join(" ");
+        if !tls.model.contains(&Model::Pcapng) {
+            if !filter.is_empty() {
+                tracing::warn!(
+                    "the filter expression \"{filter}\" is ignored: only -m pcapng captures packets"
+                );
+            }
+            return Ok(None);
+        }
+        let choice = PacketChoice {
+            snaplen: tls.snaplen,
+            unowned: match tls.unowned {
+                Some(unowned) => unowned == Unowned::Keep,
+                None => !scope.is_restricted(),
+            },
+            filter: if filter.is_empty() { None } else { Some(Expression::new(&filter)?) },
+        };
+        let interfaces = match tls.ifname.as_slice() {
+            [] => Selection::Default,
+            names if names.iter().any(|name| name == "any") => Selection::Any,
+            names => Selection::Named(names.to_vec()),
+        };
+        let comments = match tls.packet_comments {
+            PacketComments::Once => Comments::Once,
+            PacketComments::Each => Comments::Each,
+        };
+        Ok(Some(Self { interfaces, choice, target: target(tls)?, comments }))
+    }
+}
+
+fn target(tls: &Tls) -> Result<PcapTarget> {
+    let rotation = Rotation {
+        size: tls.rotate_size.map(|size| size << 20),
+        time: tls.rotate_time.map(Duration::from_secs),
+        count: tls.rotate_count.map(|count| count as usize),
+    };
+    if rotation.count.is_some() && !rotation.is_on() {
+        bail!("--rotate-count: say when a new file begins, with --rotate-size or --rotate-time");
+    }
+    if tls.pcapfile.as_os_str() != "-" {
+        return Ok(PcapTarget::File(tls.pcapfile.clone(), rotation));
+    }
+    if rotation.is_on() {
+        bail!("-w -: standard output can not be rotated; give a file");
+    }
+    Ok(PcapTarget::Stdout)
+}

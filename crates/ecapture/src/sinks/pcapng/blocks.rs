@@ -1,0 +1,212 @@
+//! Blocks of pcapng (draft-ietf-opsawg-pcapng), in the byte order of this machine.
+//!
+//! No crate has a release that writes decryption secrets, so they are written here.
+
+use crate::record::{Direction, Interface, Packet, Traffic};
+
+const SECTION: u32 = 0x0a0d_0d0a;
+const INTERFACE: u32 = 1;
+const STATISTICS: u32 = 5;
+const ENHANCED_PACKET: u32 = 6;
+const SECRETS: u32 = 10;
+
+/// Secrets as in an NSS key log.
+const TLS_KEY_LOG: u32 = 0x544c_534b;
+
+const OPT_END: u16 = 0;
+const OPT_COMMENT: u16 = 1;
+const SHB_APPLICATION: u16 = 4;
+const IF_NAME: u16 = 2;
+const IF_DESCRIPTION: u16 = 3;
+const IF_RESOLUTION: u16 = 9;
+const IF_FILTER: u16 = 11;
+const EPB_FLAGS: u16 = 2;
+const ISB_RECEIVED: u16 = 4;
+const ISB_DROPPED: u16 = 5;
+
+/// Appends one block; its length stands at both ends.
+struct Block<'a> {
+    out: &'a mut Vec<u8>,
+    start: usize,
+}
+
+impl<'a> Block<'a> {
+    fn begin(out: &'a mut Vec<u8>, kind: u32) -> Self {
+        let start = out.len();
+        let block = Self { out, start };
+        block.u32(kind).u32(0)
+    }
+
+    fn u16(self, value: u16) -> Self {
+        self.out.extend_from_slice(&value.to_ne_bytes());
+        self
+    }
+
+    fn u32(self, value: u32) -> Self {
+        self.out.extend_from_slice(&value.to_ne_bytes());
+        self
+    }
+
+    /// Bytes, padded to whole words.
+    fn bytes(self, bytes: &[u8]) -> Self {
+        self.out.extend_from_slice(bytes);
+        self.out.resize(self.out.len().next_multiple_of(4), 0);
+        self
+    }
+
+    /// A time in ns since 1970: its upper half comes first.
+    fn time(self, time: i64) -> Self {
+        self.u32((time >> 32) as u32).u32(time as u32)
+    }
+
+    /// An option; what is longer than an option can be is cut.
+    fn option(self, code: u16, value: &[u8]) -> Self {
+        let value = &value[..value.len().min(u16::MAX.into())];
+        self.u16(code).u16(value.len() as u16).bytes(value)
+    }
+
+    fn end(self) {
+        self.out.extend_from_slice(&[0; 4]);
+        let length = ((self.out.len() - self.start) as u32).to_ne_bytes();
+        self.out[self.start + 4..][..4].copy_from_slice(&length);
+        let at = self.out.len() - 4;
+        self.out[at..].copy_from_slice(&length);
+    }
+
+    fn end_options(self) {
+        self.u16(OPT_END).u16(0).end();
+    }
+}
+
+/// The begin of a file.
+pub fn section(out: &mut Vec<u8>) {
+    let length_is_unknown = u32::MAX;
+    Block::begin(out, SECTION)
+        .u32(0x1a2b_3c4d) // tells the byte order
+        .u16(1)
+        .u16(0)
+        .u32(length_is_unknown)
+        .u32(length_is_unknown)
+        .option(SHB_APPLICATION, concat!("ecapture ", env!("CARGO_PKG_VERSION")).as_bytes())
+        .end_options();
+}
+
+/// An interface. Packets name it by its number in the file.
+pub fn interface(out: &mut Vec<u8>, interface: &Interface, snaplen: u32, filter: &str) {
+    let block = Block::begin(out, INTERFACE)
+        .u16(interface.link_type)
+        .u16(0)
+        .u32(snaplen)
+        .option(IF_NAME, interface.name.as_bytes())
+        .option(IF_DESCRIPTION, format!("MTU {}", interface.mtu).as_bytes())
+        .option(IF_RESOLUTION, &[9]); // ns
+    if filter.is_empty() {
+        block.end_options();
+    } else {
+        block.option(IF_FILTER, &[&[0], filter.as_bytes()].concat()).end_options(); // 0: as text of libpcap
+    }
+}
+
+/// Lines of a key log.
+pub fn secrets(out: &mut Vec<u8>, lines: &[u8]) {
+    Block::begin(out, SECRETS).u32(TLS_KEY_LOG).u32(lines.len() as u32).bytes(lines).end();
+}
+
+/// What is known of a packet besides its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Description {
+    /// When it was seen, ns since 1970.
+    pub time: i64,
+    /// Which way it went.
+    pub direction: Option<Direction>,
+    /// Bytes that it has.
+    pub original: u32,
+}
+
+impl From<&Packet<'_>> for Description {
+    fn from(packet: &Packet<'_>) -> Self {
+        Self { time: packet.time, direction: packet.direction, original: packet.original }
+    }
+}
+
+/// A packet of the interface with this number.
+pub fn packet(out: &mut Vec<u8>, interface: u32, packet: Description, bytes: &[u8], comments: &[String]) {
+    let mut block = Block::begin(out, ENHANCED_PACKET)
+        .u32(interface)
+        .time(packet.time)
+        .u32(bytes.len() as u32)
+        .u32(packet.original)
+        .bytes(bytes);
+    let direction = packet.direction.map(|direction| match direction {
+        Direction::Received => 1u32,
+        Direction::Sent => 2,
+    });
+    if let Some(direction) = direction {
+        block = block.option(EPB_FLAGS, &direction.to_ne_bytes());
+    }
+    for comment in comments {
+        block = block.option(OPT_COMMENT, comment.as_bytes());
+    }
+    if direction.is_none() && comments.is_empty() {
+        block.end();
+    } else {
+        block.end_options();
+    }
+}
+
+/// What was counted of an interface, at the end.
+pub fn statistics(out: &mut Vec<u8>, interface: u32, time: i64, traffic: Traffic) {
+    Block::begin(out, STATISTICS)
+        .u32(interface)
+        .time(time)
+        .option(ISB_RECEIVED, &traffic.packets.to_ne_bytes())
+        .option(ISB_DROPPED, &traffic.dropped.to_ne_bytes())
+        .end_options();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_block_byte_by_byte() {
+        let mut out = Vec::new();
+        let about = Description { time: 0x1_0000_0002, direction: Some(Direction::Sent), original: 9 };
+        packet(&mut out, 7, about, b"abcde", &["hi".to_owned()]);
+        let words = |numbers: &[u32]| numbers.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>();
+        let mut expected = words(&[6, 60, 7, 1, 2, 5, 9]);
+        expected.extend(b"abcde\0\0\0");
+        for half in [EPB_FLAGS, 4, 2, 0] {
+            expected.extend(half.to_ne_bytes());
+        }
+        expected.truncate(expected.len() - 4);
+        expected.extend(2u32.to_ne_bytes());
+        for half in [OPT_COMMENT, 2] {
+            expected.extend(half.to_ne_bytes());
+        }
+        expected.extend(b"hi\0\0");
+        expected.extend(words(&[0, 60]));
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn every_block_has_its_length_at_both_ends_in_whole_words() {
+        let eth = Interface { index: 2, name: "eth0".to_owned(), link_type: 1, mtu: 1500 };
+        let about = Description { time: 1, direction: None, original: 3 };
+        let mut out = Vec::new();
+        section(&mut out);
+        interface(&mut out, &eth, 65535, "");
+        interface(&mut out, &eth, 65535, "tcp port 443");
+        secrets(&mut out, b"CLIENT_RANDOM\n");
+        packet(&mut out, 0, about, b"abc", &[]);
+        statistics(&mut out, 0, 1, Traffic { packets: 2, dropped: 1 });
+        let (mut rest, mut kinds) = (&out[..], Vec::new());
+        while let Some((&[kind, length, ..], _)) = rest.as_chunks::<4>().0.split_first_chunk::<2>() {
+            let (block, next) = rest.split_at(u32::from_ne_bytes(length) as usize);
+            assert!(block.len() % 4 == 0 && block.ends_with(&length), "{kind:?}");
+            kinds.push(u32::from_ne_bytes(kind));
+            rest = next;
+        }
+        assert_eq!(kinds, [SECTION, INTERFACE, INTERFACE, SECRETS, ENHANCED_PACKET, STATISTICS]);
+    }
+}
