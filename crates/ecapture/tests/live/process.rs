@@ -174,6 +174,11 @@ impl Running {
         })
     }
 
+    /// Whether it has printed something on standard output.
+    pub fn has_printed(&self) -> bool {
+        !self.stdout.so_far().is_empty()
+    }
+
     /// What it printed on standard error until now.
     pub fn errors_so_far(&self) -> String {
         String::from_utf8_lossy(&self.stderr.so_far()).into_owned()
