@@ -45,6 +45,8 @@ import socket
 for family, address in [(socket.AF_INET, '10.99.0.2'), (socket.AF_INET6, 'fd99::2')]:
     with socket.create_connection((address, 4433)) as connection:
         connection.sendall(b'GET / HTTP/1.0\r\n\r\n' + b'x' * 100000)
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(1)  # nothing comes after the end
     datagrams = socket.socket(family, socket.SOCK_DGRAM)
     for port, length in [(53, 40), (9999, 700), (9999, 4000)]:
         datagrams.sendto(b'y' * length, (address, port))
