@@ -1,4 +1,4 @@
-//! `ecapture`: shows the plaintext of TLS traffic of programs that are already running.
+//! `ecapture`: shows the plaintext of TLS traffic, and the commands and statements, of programs that are already running.
 
 mod bpf;
 mod cli;
@@ -34,7 +34,9 @@ fn main() -> ExitCode {
         }
     };
     match &cli.command {
-        Some(Command::Tls(_)) => {}
+        Some(
+            Command::Tls(_) | Command::Bash(_) | Command::Zsh(_) | Command::Mysqld(_) | Command::Postgres(_),
+        ) => {}
         None => return printed(Cli::command().print_help()),
         Some(Command::Inspect(inspect)) => {
             return match explain::explain(&inspect.files, inspect.json) {
@@ -47,7 +49,7 @@ fn main() -> ExitCode {
     }
     match logging::start(cli.global.debug, cli.global.logaddr.as_deref())
         .and_then(|()| Config::new(cli))
-        .and_then(run::tls)
+        .and_then(run::capture)
     {
         Ok(Ended::AsAsked) => ExitCode::SUCCESS,
         Ok(Ended::SinkFailed) => ExitCode::from(STOPPED_EARLY),

@@ -11,14 +11,15 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use crossbeam_channel::{Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::bpf::{Features, KeepReady, Plan, Programs, Ring};
+use crate::bpf::{Block, Counters, Features, KeepReady, Plan, Programs, Ring};
 use crate::cli::{Config, Format, KeyLogTarget, colours};
-use crate::pipeline::{Account, Pipeline};
+use crate::pipeline::{Account, Commands, Pipeline, Totals};
+use crate::probes::Wanted;
 use crate::sinks::{Failure, Json, KeyLog, Output, Sink, Sinks, Style, Text};
 use crate::targets::{self, Change, Discovery, Endings, Watch};
 use crate::{preflight, privileges};
@@ -43,7 +44,7 @@ pub enum Ended {
 ///
 /// # Errors
 /// What kept the run from starting.
-pub fn tls(config: Config) -> Result<Ended> {
+pub fn capture(config: Config) -> Result<Ended> {
     preflight::check()?;
     let features = features(&config)?;
     let (wake, waker) = UnixStream::pair()?;
@@ -51,20 +52,20 @@ pub fn tls(config: Config) -> Result<Ended> {
     handle_signals(&waker)?;
 
     privileges::hurry(); // all threads: a new program does not wait for us to attach, nor a full buffer
-    let (subject, scope, ring_bytes) = (config.subject, config.scope.clone(), config.ring_bytes);
-    let programs = Programs::load(Plan { features, subject, scope, ring_bytes })?;
-    if subject.plaintext && features.btf && !programs.knows_sockets() {
+    let (shape, scope, ring_bytes) = (config.wanted.shape(), config.scope.clone(), config.ring_bytes);
+    let programs = Programs::load(Plan { features, shape, scope, ring_bytes })?;
+    if shape.has_plaintext() && features.btf && !programs.knows_sockets() {
         tracing::warn!("this kernel lets no program watch sockets: connections show no addresses");
     }
     let counters = programs.counters()?;
-    let stages = Stages::start(&programs, sinks)?;
-    let mut discovery = Discovery::new(programs, subject, config.use_cache, config.scope.pids.clone())?;
+    let stages = Stages::start(&programs, &config, sinks)?;
+    let mut discovery = Discovery::new(programs, config.wanted, config.use_cache, config.scope.pids.clone())?;
     let mut watch = begin(&config, &mut discovery)?;
     let ready = keep_ready(&config, &features)?;
     let files = discovery.files();
     let plural = if files == 1 { "" } else { "s" };
     tracing::info!("capturing: {files} file{plural} hooked; stop with Ctrl-C");
-    privileges::keep(if config.library.is_none() {
+    privileges::keep(if config.files.is_empty() {
         privileges::to_attach(&features)
     } else {
         CapabilitySet::empty()
@@ -73,10 +74,8 @@ pub fn tls(config: Config) -> Result<Ended> {
     wait(&config, &wake, watch.as_mut(), &mut discovery, &stages.over)?;
 
     drop((ready, discovery));
-    let (mut account, failure) = stages.stop()?;
-    account.kernel = Programs::read_counters(&counters)?;
-    account.with_keys = subject.secrets;
-    tracing::info!("summary: {account}");
+    let (summary, failure) = stages.stop()?;
+    tracing::info!("summary: {}", summary(Programs::read_counters(&counters)?));
     Ok(report(failure))
 }
 
@@ -108,18 +107,20 @@ fn features(config: &Config) -> Result<Features> {
 /// Attaches to what runs now, and begins to watch for what starts later.
 fn begin(config: &Config, discovery: &mut Discovery) -> Result<Option<Watch>> {
     // First the watch, then the scan: what starts between the two is seen by either.
-    let watch = Watch::start(config.library.is_none()).inspect_err(|error| {
+    let watch = Watch::start(config.files.is_empty()).inspect_err(|error| {
         tracing::warn!("programs that start or load a library later are not seen: {error:#}");
     });
-    match &config.library {
-        Some(library) => discovery.attach_named(library, &config.overrides)?,
-        None => discovery.scan()?,
+    if config.files.is_empty() {
+        discovery.scan()?;
+    }
+    for file in &config.files {
+        discovery.attach_named(file, &config.overrides)?;
     }
     Ok(watch.ok())
 }
 
 fn keep_ready(config: &Config, features: &Features) -> Result<Option<KeepReady>> {
-    if config.library.is_some() || config.slow_attach || !features.uprobe_multi {
+    if !config.files.is_empty() || config.slow_attach || !features.uprobe_multi {
         return Ok(None);
     }
     KeepReady::start(|| {
@@ -162,22 +163,26 @@ fn key_log(target: &KeyLogTarget) -> Result<Box<dyn Sink>> {
     }))
 }
 
+/// What was captured and what was lost, in words, from the kernel's counters at the end.
+type Summary = Box<dyn FnOnce(Counters) -> String + Send>;
+
 /// The threads behind the kernel.
 struct Stages {
     ring: Ring,
-    pipeline: JoinHandle<(Account, Sinks)>,
+    pipeline: JoinHandle<(Summary, Sinks)>,
     /// Processes that are over. Unbounded, so that the main thread never waits; an id is 4 bytes.
     over: Sender<u32>,
 }
 
 impl Stages {
-    fn start(programs: &Programs, sinks: Sinks) -> Result<Self> {
+    fn start(programs: &Programs, config: &Config, sinks: Sinks) -> Result<Self> {
         let (blocks, filled) = bounded(QUEUE);
         let (used, recycled) = bounded(QUEUE);
         let (over, ended) = unbounded();
+        let (wanted, status) = (config.wanted, config.status);
         let pipeline = thread::Builder::new().name("pipeline".into()).spawn(move || {
             privileges::drop_all();
-            Pipeline::new(sinks).run(&filled, &ended, &used)
+            work(wanted, status, sinks, &Queues { filled, ended, used })
         })?;
         let send = move |block| blocks.send(block).is_ok();
         let ring = Ring::start(programs.ring()?, send, recycled, privileges::drop_all)?;
@@ -185,10 +190,34 @@ impl Stages {
     }
 
     /// Drains everything, in the order in which it flows.
-    fn stop(self) -> Result<(Account, Option<Failure>)> {
+    fn stop(self) -> Result<(Summary, Option<Failure>)> {
         self.ring.stop()?; // and with it the sender of blocks
-        let (account, sinks) = self.pipeline.join().map_err(|_| anyhow!("the pipeline thread panicked"))?;
-        Ok((account, sinks.into_failure()))
+        let (summary, sinks) = self.pipeline.join().map_err(|_| anyhow!("the pipeline thread panicked"))?;
+        Ok((summary, sinks.into_failure()))
+    }
+}
+
+/// The ends of queues that the pipeline has.
+struct Queues {
+    filled: Receiver<Block>,
+    ended: Receiver<u32>,
+    used: Sender<Block>,
+}
+
+/// What the pipeline thread does, until nothing more comes.
+fn work(wanted: Wanted, status: Option<i32>, sinks: Sinks, queues: &Queues) -> (Summary, Sinks) {
+    let Queues { filled, ended, used } = queues;
+    match wanted {
+        Wanted::Tls(subject) => {
+            let (mut account, sinks) = Pipeline::new(sinks).run(filled, ended, used);
+            account.with_keys = subject.secrets;
+            let summary = move |kernel| Account { kernel, ..account }.to_string();
+            (Box::new(summary), sinks)
+        }
+        Wanted::Commands(program) => {
+            let (totals, sinks) = Commands::new(program, status, sinks).run(filled, ended, used);
+            (Box::new(move |kernel| Totals { kernel, ..totals }.to_string()), sinks)
+        }
     }
 }
 

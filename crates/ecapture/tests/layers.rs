@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 /// Each room of `src`, with the rooms that it may use.
 const MAY_USE: [(&str, &[&str]); 14] = [
     ("main", &["cli", "escape", "explain", "logging", "run"]),
-    ("run", &["bpf", "cli", "pipeline", "preflight", "privileges", "sinks", "targets"]),
+    ("run", &["bpf", "cli", "pipeline", "preflight", "privileges", "probes", "sinks", "targets"]),
     ("logging", &["cli"]),
     ("cli", &["bpf", "probes", "targets"]),
     ("preflight", &["bpf", "privileges"]),
     ("privileges", &["bpf"]),
     // A sink reads records and nothing else.
     ("sinks", &["escape", "record"]),
-    ("pipeline", &["bpf", "record", "sinks"]),
-    ("targets", &["bpf", "escape", "probes"]),
+    ("pipeline", &["bpf", "probes", "record", "sinks", "targets"]),
+    ("targets", &["bpf", "escape", "probes", "record"]),
     ("probes", &["bpf"]),
     ("explain", &["escape"]),
     ("record", &[]),

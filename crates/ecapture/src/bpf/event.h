@@ -21,6 +21,7 @@ enum event_kind {
 	EVENT_SECRET = 5, /* struct secret_event: a library hands over a TLS secret */
 	EVENT_OBJECT =
 		6, /* struct object_event: a connection is open, and its secrets were not seen */
+	EVENT_TEXT = 16, /* struct text_event of text.h, followed by text */
 };
 
 /* data_event.flags */

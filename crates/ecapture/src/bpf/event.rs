@@ -4,7 +4,10 @@
 
 use std::ffi::CStr;
 
-const HEAD: usize = 24;
+use super::text;
+
+/// Bytes of `struct event_head`.
+pub(super) const HEAD: usize = 24;
 
 /// One record.
 #[derive(Debug)]
@@ -120,28 +123,28 @@ pub struct Window<'a> {
 pub struct Malformed;
 
 /// Reads little pieces from the front of a slice.
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn bytes<const N: usize>(&mut self) -> Result<&'a [u8; N], Malformed> {
+    pub(super) fn bytes<const N: usize>(&mut self) -> Result<&'a [u8; N], Malformed> {
         let (field, rest) = self.0.split_first_chunk::<N>().ok_or(Malformed)?;
         self.0 = rest;
         Ok(field)
     }
 
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+    pub(super) fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         self.bytes().copied()
     }
 
-    fn u16(&mut self) -> Result<u16, Malformed> {
+    pub(super) fn u16(&mut self) -> Result<u16, Malformed> {
         self.take().map(u16::from_ne_bytes)
     }
 
-    fn u32(&mut self) -> Result<u32, Malformed> {
+    pub(super) fn u32(&mut self) -> Result<u32, Malformed> {
         self.take().map(u32::from_ne_bytes)
     }
 
-    fn u64(&mut self) -> Result<u64, Malformed> {
+    pub(super) fn u64(&mut self) -> Result<u64, Malformed> {
         self.take().map(u64::from_ne_bytes)
     }
 }
@@ -168,6 +171,9 @@ impl<'a> Event<'a> {
 
     /// Bytes of a record that matter: a data record may be longer than its payload.
     pub fn used(record: &[u8]) -> usize {
+        if record.get(..4) == Some(&text::KIND.to_ne_bytes()[..]) {
+            return text::used(record);
+        }
         let length_at = HEAD + 8;
         let is_data = record.get(..4) == Some(&3u32.to_ne_bytes()[..]);
         match record.get(length_at..length_at + 8) {
@@ -371,6 +377,7 @@ mod tests {
     use super::*;
     use crate::bpf::described::{Chain, ObjectKeys, SecretHook};
     use crate::bpf::load::objects;
+    use crate::bpf::text::TextHook;
 
     /// Name and size of a struct, name and offset of each member.
     type Layout<'a> = (&'a str, usize, &'a [(&'a str, usize)]);
@@ -481,11 +488,45 @@ mod tests {
                 ],
             ),
         ];
-        for object in [objects::TLS_MODERN, objects::TLS_LEGACY, objects::TLS_NOBTF] {
+        let text: [Layout<'_>; 4] = [
+            (
+                "text_event",
+                text::EVENT_LEN,
+                &[
+                    ("head", 0),
+                    ("pid", 24),
+                    ("uid", 28),
+                    ("comm", 32),
+                    ("point", 48),
+                    ("flags", 52),
+                    ("part", 56),
+                    ("length", 60),
+                    ("value", 64),
+                ],
+            ),
+            ("field", Chain::LEN + 8, &[("at", 0), ("kind", 24), ("keep", 28)]),
+            ("guard", 24, &[("first", 0), ("set", 8), ("field", 16), ("pad", 20)]),
+            (
+                "text_hook",
+                TextHook::LEN,
+                &[
+                    ("field", 0),
+                    ("guard", 192),
+                    ("fields", 240),
+                    ("guards", 244),
+                    ("point", 248),
+                    ("silent", 252),
+                ],
+            ),
+        ];
+        let tls = [objects::TLS_MODERN, objects::TLS_LEGACY, objects::TLS_NOBTF];
+        let texts = [objects::TEXT_MODERN, objects::TEXT_LEGACY, objects::TEXT_NOBTF];
+        let objects = tls.map(|object| (object, &expected[..])).into_iter();
+        for (object, expected) in objects.chain(texts.map(|object| (object, &text[..]))) {
             let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
             file.write_all(object).expect("written");
             let btf = Btf::from_path(file.path()).expect("BTF of our object");
-            for (name, size, members) in &expected {
+            for (name, size, members) in expected {
                 let members = members.iter().map(|(member, at)| ((*member).to_owned(), *at)).collect();
                 assert_eq!(layout(&btf, name), (*size, members), "struct {name}");
             }

@@ -8,6 +8,7 @@ mod foreign;
 mod load;
 mod ready;
 mod ring;
+mod text;
 
 pub use attach::{Attachment, Hook, Moved, Moves, Place, Returns};
 pub use described::{Chain, Label, MasterSecret, ObjectKeys, SecretHook, Start};
@@ -15,6 +16,7 @@ pub use event::{Body, Counter, Counters, Event, Object, Peer, Secret, StreamInfo
 pub use features::Features;
 pub use foreign::ForeignSite;
 pub use libbpf_rs::Link;
-pub use load::{Cgroup, Plan, Programs, Scope, Subject};
+pub use load::{Cgroup, Plan, Programs, Scope, Shape, Subject};
 pub use ready::KeepReady;
 pub use ring::{Block, Ring, events};
+pub use text::{Field, FieldKind, MOST_FIELDS, TextEvent, TextHook, Values};

@@ -16,8 +16,10 @@
 #include "bounds.h"
 #include "scope.h"
 #include "thread.h"
+#include "ring.h"
 #include "stream.h"
 #include "payload.h"
+#include "chain.h"
 #include "secret.h"
 #ifndef ECAPTURE_LEGACY
 #include "stack.h"

@@ -1,5 +1,7 @@
 //! Where records go: one file for each format. A sink reads records and knows nothing else.
 
+mod command_json;
+mod command_text;
 mod hexdump;
 mod json;
 mod keylog;
@@ -8,7 +10,7 @@ mod text;
 
 use std::io;
 
-use crate::record::{Record, Secret};
+use crate::record::{Command, Record, Secret};
 pub use json::Json;
 pub use keylog::KeyLog;
 pub use output::Output;
@@ -21,6 +23,11 @@ pub trait Sink: Send {
 
     /// Takes a TLS secret; formats for people and programs that want plaintext leave it out.
     fn write_secret(&mut self, _secret: &Secret<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Takes a command; formats for TLS leave it out.
+    fn write_command(&mut self, _command: &Command<'_>) -> io::Result<()> {
         Ok(())
     }
 
@@ -61,6 +68,11 @@ impl Sinks {
     /// Gives a secret to every sink.
     pub fn write_secret(&mut self, secret: &Secret<'_>) {
         self.each(|sink| sink.write_secret(secret));
+    }
+
+    /// Gives a command to every sink.
+    pub fn write_command(&mut self, command: &Command<'_>) {
+        self.each(|sink| sink.write_command(command));
     }
 
     /// Makes everything that was written visible.

@@ -4,10 +4,12 @@ mod discovery;
 mod endings;
 mod foreign;
 mod likely;
+mod origin;
 mod procfs;
 mod watch;
 
 pub use discovery::Discovery;
 pub use endings::Endings;
-pub use procfs::exists;
+pub use origin::origin;
+pub use procfs::{command_line, exists};
 pub use watch::{Change, Watch};
