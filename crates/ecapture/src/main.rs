@@ -1,4 +1,4 @@
-//! `ecapture`: shows the plaintext of TLS traffic of programs that are already running.
+//! `ecapture`: shows the plaintext of TLS traffic, and the commands and statements, of programs that are already running.
 
 mod bpf;
 mod cli;
@@ -37,7 +37,14 @@ fn main() -> ExitCode {
         }
     };
     match &cli.command {
-        Some(Command::Tls(_) | Command::Extcap(_)) => {}
+        Some(
+            Command::Tls(_)
+            | Command::Extcap(_)
+            | Command::Bash(_)
+            | Command::Zsh(_)
+            | Command::Mysqld(_)
+            | Command::Postgres(_),
+        ) => {}
         None => return printed(Cli::command().print_help()),
         Some(Command::Inspect(inspect)) => {
             return match explain::explain(&inspect.files, inspect.json) {
@@ -63,9 +70,9 @@ fn run(cli: Cli) -> Result<Ended> {
     match &cli.command {
         Some(Command::Extcap(asked)) => match extcap::answer(asked)? {
             Answer::Printed => Ok(Ended::AsAsked),
-            Answer::Capture(capture) => run::tls(Config::new(Cli { global: cli.global, ..*capture })?),
+            Answer::Capture(capture) => run::capture(Config::new(Cli { global: cli.global, ..*capture })?),
         },
-        _ => run::tls(Config::new(cli)?),
+        _ => run::capture(Config::new(cli)?),
     }
 }
 

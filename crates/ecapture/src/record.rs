@@ -1,4 +1,4 @@
-//! What sinks receive: a message, or a piece of one, with everything that is known about it; and TLS secrets.
+//! What sinks receive: a message, or a piece of one, with everything that is known about it; TLS secrets; commands.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -198,5 +198,151 @@ pub fn direction_name(direction: Direction) -> &'static str {
     match direction {
         Direction::Sent => "sent",
         Direction::Received => "received",
+    }
+}
+
+/// A command that a person typed, or a statement that a client sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Command<'a> {
+    /// Ties the records of one command; unique within a run.
+    pub id: u64,
+    /// What is known of it by now.
+    pub stage: Stage,
+    /// When it began, ns since 1970.
+    pub time: i64,
+    /// How long it took, ns; `None` while it runs, or if its end was not seen.
+    pub duration: Option<u64>,
+    /// The thread that reads or runs it.
+    pub thread: Thread<'a>,
+    /// Where the process belongs.
+    pub origin: &'a Origin,
+    /// On whose behalf; for servers.
+    pub session: Option<&'a Session>,
+    /// What reads it, and what it is: `bash command`, `postgres query`.
+    pub kind: &'static str,
+    /// Its text, with passwords masked in SQL.
+    pub text: &'a [u8],
+    /// Values of a prepared statement, in order.
+    pub parameters: &'a [Parameter],
+    /// How it ended; `None` while it runs.
+    pub outcome: Option<Outcome<'a>>,
+    /// Rows that were returned or changed, if that is known.
+    pub rows: Option<u64>,
+    /// What is odd about it; empty when nothing is.
+    pub note: &'a str,
+}
+
+/// What is known of a command by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It begins.
+    Start,
+    /// It is over, and its start was told.
+    End,
+    /// It is over, and this is all that is told.
+    Whole,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// With this exit status.
+    Status(i32),
+    /// Without an error; of statements.
+    Done,
+    /// The shell could not read it; the status that it set.
+    SyntaxError(i32),
+    /// It was abandoned before it was complete.
+    Discarded,
+    /// The shell ended with it, with this status.
+    Exit(i32),
+    /// Another program took the place of the shell.
+    Exec,
+    /// The process ended in the middle of it.
+    Ended,
+    /// A server refused it or failed.
+    Error(&'a Failure),
+    /// Its end was not seen.
+    Unknown,
+}
+
+/// The error of a statement.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// The server's number; `None` where it has none.
+    pub number: Option<u32>,
+    /// SQLSTATE, five characters.
+    pub state: String,
+    /// In words.
+    pub message: Vec<u8>,
+}
+
+/// A value of a prepared statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Parameter {
+    /// NULL.
+    Null,
+    /// As text.
+    Text(Vec<u8>),
+    /// In the binary format of its type.
+    Binary(Vec<u8>),
+}
+
+/// Where a process belongs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Who logged in, whatever became of the user id since; `None`: nobody did.
+    pub login_uid: Option<u32>,
+    /// Its terminal: `pts/3`.
+    pub terminal: Option<String>,
+    /// The container that it runs in.
+    pub container: Option<String>,
+}
+
+/// A client's session with a server. What is not known is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Session {
+    /// The server's user.
+    pub user: Option<String>,
+    /// Where the client is, as the server names it.
+    pub client: Option<String>,
+    /// The database that it is in.
+    pub database: Option<String>,
+    /// What the client calls itself.
+    pub application: Option<String>,
+}
+
+impl Stage {
+    /// `start`, `end` or `whole`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::End => "end",
+            Self::Whole => "whole",
+        }
+    }
+}
+
+impl Outcome<'_> {
+    /// One or two words with `_` between them.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Status(_) | Self::Done => "done",
+            Self::SyntaxError(_) => "syntax_error",
+            Self::Discarded => "discarded",
+            Self::Exit(_) => "exit",
+            Self::Exec => "exec",
+            Self::Ended => "killed",
+            Self::Error(_) => "error",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The exit status, where there is one.
+    pub fn status(self) -> Option<i32> {
+        match self {
+            Self::Status(status) | Self::SyntaxError(status) | Self::Exit(status) => Some(status),
+            _ => None,
+        }
     }
 }

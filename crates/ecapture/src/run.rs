@@ -17,9 +17,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::bpf::{Features, Interface, KeepReady, Packets, Plan, Programs, Ring, Scope};
+use crate::bpf::{Block, Counters, Features, Interface, KeepReady, Packets, Plan, Programs, Ring, Scope};
 use crate::cli::{Config, Format, KeyLogTarget, PacketConfig, colours};
-use crate::pipeline::{Account, Pipeline};
+use crate::pipeline::{Account, Commands, Pipeline, Totals};
+use crate::probes::Wanted;
 use crate::record::Traffic;
 use crate::sinks::{Failure, Json, KeyLog, Output, Pcapng, Sink, Sinks, Style, Text};
 use crate::targets::{self, Change, Discovery, Endings, Interfaces, Watch};
@@ -45,7 +46,7 @@ pub enum Ended {
 ///
 /// # Errors
 /// What kept the run from starting.
-pub fn tls(config: Config) -> Result<Ended> {
+pub fn capture(config: Config) -> Result<Ended> {
     preflight::check()?;
     if let Some(packets) = &config.packets {
         preflight::check_packets(packets.choice.filter.is_some())?;
@@ -56,9 +57,9 @@ pub fn tls(config: Config) -> Result<Ended> {
     handle_signals(&waker)?;
 
     privileges::hurry(); // all threads: a new program does not wait for us to attach, nor a full buffer
-    let (subject, scope, ring_bytes) = (config.subject, config.scope.clone(), config.ring_bytes);
-    let programs = Programs::load(Plan { features, subject, scope, ring_bytes })?;
-    if subject.plaintext && features.btf && !programs.knows_sockets() {
+    let (shape, scope, ring_bytes) = (config.wanted.shape(), config.scope.clone(), config.ring_bytes);
+    let programs = Programs::load(Plan { features, shape, scope, ring_bytes })?;
+    if shape.has_plaintext() && features.btf && !programs.knows_sockets() {
         tracing::warn!("this kernel lets no program watch sockets: connections show no addresses");
     }
     let counters = programs.counters()?;
@@ -66,14 +67,14 @@ pub fn tls(config: Config) -> Result<Ended> {
     let packets = packets.transpose()?;
     let traffic = packets.as_ref().map(Packets::counts).transpose()?;
     let (announce, interfaces) = unbounded();
-    let stages = Stages::start(&programs, sinks, interfaces)?;
+    let stages = Stages::start(&programs, &config, sinks, interfaces)?;
     let mut interfaces = match (packets, &config.packets) {
         (Some(packets), Some(wanted)) => {
             Some(Interfaces::start(packets, wanted.interfaces.clone(), announce)?)
         }
         _ => None,
     };
-    let mut discovery = Discovery::new(programs, subject, config.use_cache, config.scope.pids.clone())?;
+    let mut discovery = Discovery::new(programs, config.wanted, config.use_cache, config.scope.pids.clone())?;
     let mut watch = begin(&config, &mut discovery)?;
     let ready = keep_ready(&config, &features)?;
     let files = discovery.files();
@@ -84,21 +85,17 @@ pub fn tls(config: Config) -> Result<Ended> {
     wait(&config, &wake, watch.as_mut(), &mut discovery, interfaces.as_mut(), &stages.over)?;
 
     drop((ready, discovery, interfaces));
-    let (mut account, mut sinks) = stages.stop()?;
-    if let Some(traffic) = traffic {
-        account.packets_lost = count_packets(&traffic, &mut sinks)?;
-        account.with_packets = true;
-    }
-    account.kernel = Programs::read_counters(&counters)?;
-    account.with_keys = subject.secrets;
-    tracing::info!("summary: {account}");
+    let (summary, mut sinks) = stages.stop()?;
+    let packets_lost = traffic.map(|traffic| count_packets(&traffic, &mut sinks)).transpose()?;
+    let kernel = Programs::read_counters(&counters)?;
+    tracing::info!("summary: {}", summary(End { kernel, packets_lost }));
     Ok(report(sinks.into_failure()))
 }
 
 /// Capabilities for what comes after the start.
 fn needed_later(config: &Config, features: &Features) -> CapabilitySet {
     let nothing = CapabilitySet::empty();
-    let for_programs = if config.library.is_none() { privileges::to_attach(features) } else { nothing };
+    let for_programs = if config.files.is_empty() { privileges::to_attach(features) } else { nothing };
     let for_interfaces = if config.packets.is_some() { privileges::to_capture_packets() } else { nothing };
     for_programs | for_interfaces
 }
@@ -152,18 +149,20 @@ fn features(config: &Config) -> Result<Features> {
 /// Attaches to what runs now, and begins to watch for what starts later.
 fn begin(config: &Config, discovery: &mut Discovery) -> Result<Option<Watch>> {
     // First the watch, then the scan: what starts between the two is seen by either.
-    let watch = Watch::start(config.library.is_none()).inspect_err(|error| {
+    let watch = Watch::start(config.files.is_empty()).inspect_err(|error| {
         tracing::warn!("programs that start or load a library later are not seen: {error:#}");
     });
-    match &config.library {
-        Some(library) => discovery.attach_named(library, &config.overrides)?,
-        None => discovery.scan()?,
+    if config.files.is_empty() {
+        discovery.scan()?;
+    }
+    for file in &config.files {
+        discovery.attach_named(file, &config.overrides)?;
     }
     Ok(watch.ok())
 }
 
 fn keep_ready(config: &Config, features: &Features) -> Result<Option<KeepReady>> {
-    if config.library.is_some() || config.slow_attach || !features.uprobe_multi {
+    if !config.files.is_empty() || config.slow_attach || !features.uprobe_multi {
         return Ok(None);
     }
     KeepReady::start(|| {
@@ -216,22 +215,38 @@ fn capture_file(packets: &PacketConfig) -> Result<Box<dyn Sink>> {
     Ok(Box::new(capture.with_context(|| format!("write to {target}"))?))
 }
 
+/// What the kernel counted.
+struct End {
+    kernel: Counters,
+    /// Only of captures of packets.
+    packets_lost: Option<u64>,
+}
+
+/// What was captured and what was lost, in words.
+type Summary = Box<dyn FnOnce(End) -> String + Send>;
+
 /// The threads behind the kernel.
 struct Stages {
     ring: Ring,
-    pipeline: JoinHandle<(Account, Sinks)>,
+    pipeline: JoinHandle<(Summary, Sinks)>,
     /// Processes that are over. Unbounded, so that the main thread never waits; an id is 4 bytes.
     over: Sender<u32>,
 }
 
 impl Stages {
-    fn start(programs: &Programs, sinks: Sinks, interfaces: Receiver<Interface>) -> Result<Self> {
+    fn start(
+        programs: &Programs,
+        config: &Config,
+        sinks: Sinks,
+        interfaces: Receiver<Interface>,
+    ) -> Result<Self> {
         let (blocks, filled) = bounded(QUEUE);
         let (used, recycled) = bounded(QUEUE);
         let (over, ended) = unbounded();
+        let (wanted, status) = (config.wanted, config.status);
         let pipeline = thread::Builder::new().name("pipeline".into()).spawn(move || {
             privileges::drop_all();
-            Pipeline::new(sinks, interfaces).run(&filled, &ended, &used)
+            work(wanted, status, sinks, &Queues { filled, ended, used, interfaces })
         })?;
         let send = move |block| blocks.send(block).is_ok();
         let ring = Ring::start(programs.ring()?, send, recycled, privileges::drop_all)?;
@@ -239,9 +254,37 @@ impl Stages {
     }
 
     /// Drains everything, in the order in which it flows.
-    fn stop(self) -> Result<(Account, Sinks)> {
+    fn stop(self) -> Result<(Summary, Sinks)> {
         self.ring.stop()?; // and with it the sender of blocks
         self.pipeline.join().map_err(|_| anyhow!("the pipeline thread panicked"))
+    }
+}
+
+/// The ends of queues that the pipeline has.
+struct Queues {
+    filled: Receiver<Block>,
+    ended: Receiver<u32>,
+    used: Sender<Block>,
+    interfaces: Receiver<Interface>,
+}
+
+/// What the pipeline thread does, until nothing more comes.
+fn work(wanted: Wanted, status: Option<i32>, sinks: Sinks, queues: &Queues) -> (Summary, Sinks) {
+    let Queues { filled, ended, used, interfaces } = queues;
+    match wanted {
+        Wanted::Tls(subject) => {
+            let (mut account, sinks) = Pipeline::new(sinks, interfaces.clone()).run(filled, ended, used);
+            account.with_keys = subject.secrets;
+            let summary = move |End { kernel, packets_lost }| {
+                let (lost, with_packets) = (packets_lost.unwrap_or_default(), packets_lost.is_some());
+                Account { kernel, packets_lost: lost, with_packets, ..account }.to_string()
+            };
+            (Box::new(summary), sinks)
+        }
+        Wanted::Commands(program) => {
+            let (totals, sinks) = Commands::new(program, status, sinks).run(filled, ended, used);
+            (Box::new(move |end: End| Totals { kernel: end.kernel, ..totals }.to_string()), sinks)
+        }
     }
 }
 

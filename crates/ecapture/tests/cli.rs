@@ -44,6 +44,16 @@ fn help_of_tls() {
 }
 
 #[test]
+fn help_of_shells_and_servers() {
+    for command in ["bash", "zsh", "mysqld", "postgres"] {
+        // What every command has is in that of `tls`.
+        let help = printed(&[command, "--help"]);
+        let (own, _) = help.split_once("Global options:").expect("global options");
+        insta::assert_snapshot!(format!("help_of_{command}"), own);
+    }
+}
+
+#[test]
 fn help_of_inspect() {
     insta::assert_snapshot!("help_of_inspect", printed(&["inspect", "--help"]));
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Each room of `src`, with the rooms that it may use.
 const MAY_USE: [(&str, &[&str]); 15] = [
     ("main", &["cli", "escape", "explain", "extcap", "logging", "run"]),
-    ("run", &["bpf", "cli", "pipeline", "preflight", "privileges", "record", "sinks", "targets"]),
+    ("run", &["bpf", "cli", "pipeline", "preflight", "privileges", "probes", "record", "sinks", "targets"]),
     ("extcap", &["bpf", "cli", "targets"]),
     ("logging", &["cli"]),
     ("cli", &["bpf", "probes", "sinks", "targets"]),
@@ -15,8 +15,8 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("privileges", &["bpf"]),
     // A sink reads records and nothing else.
     ("sinks", &["escape", "record"]),
-    ("pipeline", &["bpf", "record", "sinks"]),
-    ("targets", &["bpf", "escape", "probes"]),
+    ("pipeline", &["bpf", "probes", "record", "sinks", "targets"]),
+    ("targets", &["bpf", "escape", "probes", "record"]),
     ("probes", &["bpf"]),
     ("explain", &["escape"]),
     ("record", &[]),

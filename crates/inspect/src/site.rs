@@ -5,6 +5,7 @@ use crate::code::flow::summarize;
 use crate::code::x86::ENDBR64;
 use crate::code::{Code, Decoder, Flow, RegSet, arm64};
 use crate::hook::{Arg, Cost, Site};
+use crate::symbols::Symbol;
 
 /// Most instructions that are passed over before the first one is taken.
 const MOST_PASSED: usize = 16;
@@ -16,6 +17,14 @@ const LARGEST_FUNCTION: u64 = 256 << 10;
 pub(crate) fn function_code(binary: &Binary<'_>, address: u64, size: u64) -> Code {
     let most = if size == 0 { UNKNOWN_SIZE } else { size.min(LARGEST_FUNCTION) };
     Code::read(binary, address, most)
+}
+
+impl Binary<'_> {
+    /// Where to probe a function so that these arguments and the return address are still in place. `None` if there
+    /// is no code.
+    pub fn site(&self, function: &Symbol, arguments: &[Arg]) -> Option<Site> {
+        choose(self, &mut Decoder::default(), (function.address, function.size), arguments)
+    }
 }
 
 /// Where to probe the function so that `arguments` and the return address are still in place.

@@ -103,11 +103,20 @@ impl Binary<'_> {
 
     /// The functions of these names that the file itself defines.
     pub fn symbols(&self, names: &[&'static str]) -> Result<Symbols, ElfError> {
+        self.symbols_of(Sort::Function, names)
+    }
+
+    /// The variables of these names that the file itself defines.
+    pub fn variables(&self, names: &[&'static str]) -> Result<Symbols, ElfError> {
+        self.symbols_of(Sort::Variable, names)
+    }
+
+    fn symbols_of(&self, sort: Sort, names: &[&'static str]) -> Result<Symbols, ElfError> {
         let mut symbols = Symbols::default();
         for table in self.symbol_tables() {
             let places = table.find_names(self, names)?;
             if !places.is_empty() {
-                table.find_symbols(self, &places, &mut symbols)?;
+                table.find_symbols(self, sort, &places, &mut symbols)?;
             }
         }
         Ok(symbols)
@@ -130,6 +139,13 @@ impl Binary<'_> {
 
 fn range(section: &SectionHeader64<LittleEndian>) -> Range {
     Range { offset: section.sh_offset.get(LE), len: section.sh_size.get(LE).min(LONGEST_TABLE) }
+}
+
+/// What a symbol stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Function,
+    Variable,
 }
 
 /// A symbol table and its strings.
@@ -171,6 +187,7 @@ impl Table {
     fn find_symbols(
         &self,
         binary: &Binary<'_>,
+        sort: Sort,
         places: &[Place],
         symbols: &mut Symbols,
     ) -> Result<(), ElfError> {
@@ -180,7 +197,7 @@ impl Table {
                 let name_at = u64::from(entry.st_name.get(LE));
                 if bounds.contains(&name_at)
                     && let Ok(place) = places.binary_search_by_key(&name_at, |place| place.offset)
-                    && let Some((symbol, rank)) = self.candidate(binary, entry, places[place].name)
+                    && let Some((symbol, rank)) = self.candidate(binary, sort, entry, places[place].name)
                 {
                     symbols.offer(symbol, rank);
                 }
@@ -189,16 +206,21 @@ impl Table {
         })
     }
 
-    /// A function that this file defines. An indirect function (`STT_GNU_IFUNC`) is only a chooser.
+    /// A function or variable that this file defines. An indirect function (`STT_GNU_IFUNC`) is only a chooser.
     fn candidate(
         &self,
         binary: &Binary<'_>,
+        sort: Sort,
         entry: &Sym64<LittleEndian>,
         name: &'static str,
     ) -> Option<(Symbol, Rank)> {
         let address = entry.st_value.get(LE);
         let defined = ![elf::SHN_UNDEF, elf::SHN_ABS].contains(&entry.st_shndx.get(LE));
-        if entry.st_type() != elf::STT_FUNC || !defined || !binary.is_code(address) {
+        let fits = match sort {
+            Sort::Function => entry.st_type() == elf::STT_FUNC && binary.is_code(address),
+            Sort::Variable => entry.st_type() == elf::STT_OBJECT,
+        };
+        if !fits || !defined {
             return None;
         }
         let exported = [elf::STV_DEFAULT, elf::STV_PROTECTED].contains(&entry.st_visibility());

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::described::{ObjectKeys, SecretHook};
 use super::foreign::{Foreign, ForeignSite};
 use super::load::Programs;
+use super::text::TextHook;
 
 /// How a hooked call moves plaintext: argument numbers are 1-based.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +55,10 @@ pub enum Place {
     Secret(Box<SecretHook>),
     /// Around a call that makes the handshake of the object in argument 1, and returns 1 when it is complete.
     Handshake,
+    /// At a call that knows a command or a statement.
+    Text(TextHook),
+    /// After one.
+    TextAfter(TextHook),
 }
 
 /// One function of a file to hook.
@@ -166,13 +171,27 @@ fn around(offset: usize, cookie: u64, number: u32, sessions: bool) -> Vec<Probe>
     }
 }
 
+/// Every program of an attached probe. The return of a call before its start, as in [`around`].
+const PROGRAMS: [&str; 10] = [
+    "call_session",
+    "new_session",
+    "call_exit",
+    "call_enter",
+    "object_new",
+    "object_end",
+    "object_untie",
+    "secret",
+    "text_after",
+    "text_at",
+];
+
 impl Programs {
     /// Attaches hooks to the file at `path`, for every process that maps it. `keys`: where its objects have theirs.
     ///
     /// # Errors
     /// The kernel refused a probe; none of the file's probes stays.
     pub fn attach(&mut self, path: &Path, hooks: &[Hook], keys: Option<&ObjectKeys>) -> Result<Attachment> {
-        let keys = keys.map_or(Ok(0), |keys| self.object_keys.index_of(keys))?;
+        let keys = keys.map_or(Ok(0), |keys| self.index_of(keys))?;
         let first_number = self.hooks;
         self.hooks += hooks.len() as u32;
         let mut probes = Vec::new();
@@ -244,23 +263,15 @@ impl Programs {
             Place::New => one("object_new", When::Return, 0),
             Place::End => one("object_end", When::Entry, 0),
             Place::Untie => one("object_untie", When::Entry, 0),
-            Place::Secret(secret) => one("secret", When::Entry, self.secret_hooks.index_of(&**secret)?),
+            Place::Text(text) => one("text_at", When::Entry, self.index_of(text)?),
+            Place::TextAfter(text) => one("text_after", When::Return, self.index_of(text)?),
+            Place::Secret(secret) => one("secret", When::Entry, self.index_of(&**secret)?),
         })
     }
 
     /// One link for each program: attaching and detaching cost about the same for one probe or twenty.
     fn attach_together(&mut self, path: &Path, probes: &[Probe]) -> Result<Vec<Link>> {
         let object = self.object_for(0)?;
-        const PROGRAMS: [&str; 8] = [
-            "call_session",
-            "new_session",
-            "call_exit",
-            "call_enter",
-            "object_new",
-            "object_end",
-            "object_untie",
-            "secret",
-        ];
         PROGRAMS
             .into_iter()
             .filter_map(|name| {

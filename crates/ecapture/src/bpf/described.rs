@@ -13,7 +13,7 @@ const MOST_LOADS: usize = 3;
 /// What a chain begins at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Start {
-    /// An argument of the function, 1-based.
+    /// An argument of the function, 1-based; those on the stack as well.
     Argument(u8),
     /// A general-purpose register, by its number in the instruction encoding.
     Register(u8),
@@ -21,6 +21,12 @@ pub enum Start {
     Number(u32),
     /// The address of the object.
     Object,
+    /// The value that the function returns; at its return.
+    Returned,
+    /// The address of the probed instruction, when the function is called.
+    Probe,
+    /// What a hook of this thread kept in that slot.
+    Kept(u8),
 }
 
 /// A way to a value: each load reads the 8 bytes at the value plus an offset; `add` is added at the end.
@@ -100,13 +106,35 @@ const ARGUMENTS: [u8; 6] = [7, 6, 2, 1, 8, 9];
 #[cfg(target_arch = "aarch64")]
 const ARGUMENTS: [u8; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
 
+/// The stack pointer's register, and where the first argument on the stack is: on x86 behind the return address.
+#[cfg(target_arch = "x86_64")]
+const STACK: u8 = 4;
+#[cfg(target_arch = "x86_64")]
+const FIRST_ON_STACK: i32 = 8;
+#[cfg(target_arch = "aarch64")]
+const STACK: u8 = 31;
+#[cfg(target_arch = "aarch64")]
+const FIRST_ON_STACK: i32 = 0;
+
+/// The register that holds what a function returns.
+const RESULT: u8 = 0;
+
+/// Which word of `struct pt_regs` has the program counter.
+#[cfg(target_arch = "x86_64")]
+const PROGRAM_COUNTER: u8 = 16;
+#[cfg(target_arch = "aarch64")]
+const PROGRAM_COUNTER: u8 = 32;
+
 impl Start {
     /// Offset in `struct pt_regs`, bytes; less than 0 for what is not in a register.
     fn base(self) -> Option<i32> {
         let register = match self {
             Self::Argument(number) => *ARGUMENTS.get(usize::from(number).checked_sub(1)?)?,
             Self::Register(number) => number,
+            Self::Returned => RESULT,
+            Self::Probe => return Some(i32::from(PROGRAM_COUNTER) * 8),
             Self::Number(_) | Self::Object => return Some(-1),
+            Self::Kept(slot) => return Some(-2 - i32::from(slot)),
         };
         Some(i32::from(word_of(register)?) * 8)
     }
@@ -117,7 +145,10 @@ impl Chain {
     pub(super) const LEN: usize = 24;
 
     /// `None` for what the programs can not follow.
-    fn to_bytes(&self) -> Option<[u8; Self::LEN]> {
+    pub(super) fn to_bytes(&self) -> Option<[u8; Self::LEN]> {
+        if let Some(on_stack) = self.on_stack() {
+            return on_stack.to_bytes();
+        }
         let mut load = [0; MOST_LOADS];
         load.get_mut(..self.loads.len())?.copy_from_slice(&self.loads);
         let add = match self.start {
@@ -130,6 +161,16 @@ impl Chain {
             *field = word.to_ne_bytes();
         }
         Some(bytes)
+    }
+}
+
+impl Chain {
+    /// The same for an argument on the stack; `None` for everything else.
+    fn on_stack(&self) -> Option<Self> {
+        let Start::Argument(number) = self.start else { return None };
+        let index = i32::from(number).checked_sub(ARGUMENTS.len() as i32 + 1).filter(|index| *index >= 0)?;
+        let loads = [&[FIRST_ON_STACK + 8 * index][..], &self.loads].concat();
+        Some(Self { start: Start::Register(STACK), loads, add: self.add })
     }
 }
 
@@ -230,7 +271,9 @@ impl Table {
     /// # Errors
     /// The programs can not follow it, or there are too many.
     pub(super) fn index_of<T: Described>(&mut self, described: &T) -> Result<u64> {
-        let Some(entry) = described.to_bytes() else { bail!("the place of a secret is too complicated") };
+        let Some(entry) = described.to_bytes() else {
+            bail!("where the values of a hook are is too complicated")
+        };
         if let Some(at) = self.entries.iter().position(|other| *other == entry) {
             return Ok(at as u64 + 1);
         }

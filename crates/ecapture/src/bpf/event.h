@@ -22,6 +22,7 @@ enum event_kind {
 	EVENT_OBJECT =
 		6, /* struct object_event: a connection is open, and its secrets were not seen */
 	EVENT_PACKET = 7, /* struct packet_event followed by a packet */
+	EVENT_TEXT = 16, /* struct text_event of text.h, followed by text */
 };
 
 /* data_event.flags */

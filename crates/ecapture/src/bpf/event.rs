@@ -5,6 +5,7 @@
 use std::ffi::CStr;
 
 use super::packets::{PACKET_HEAD, Packet};
+use super::text;
 
 /// Bytes of `struct event_head`.
 pub(super) const HEAD: usize = 24;
@@ -174,6 +175,9 @@ impl<'a> Event<'a> {
 
     /// Bytes of a record that matter: those with a payload may be longer than it.
     pub fn used(record: &[u8]) -> usize {
+        if record.get(..4) == Some(&text::KIND.to_ne_bytes()[..]) {
+            return text::used(record);
+        }
         let length_at = HEAD + 8;
         let end = match record.first_chunk().map(|kind| u32::from_ne_bytes(*kind)) {
             Some(DATA) => length_at + 8,
@@ -382,6 +386,7 @@ pub(super) mod tests {
     use super::*;
     use crate::bpf::described::{Chain, ObjectKeys, SecretHook};
     use crate::bpf::load::objects;
+    use crate::bpf::text::TextHook;
 
     /// Name and size of a struct, name and offset of each member.
     pub type Layout<'a> = (&'a str, usize, &'a [(&'a str, usize)]);
@@ -504,7 +509,39 @@ pub(super) mod tests {
                 ],
             ),
         ];
+        let text: [Layout<'_>; 4] = [
+            (
+                "text_event",
+                text::EVENT_LEN,
+                &[
+                    ("head", 0),
+                    ("pid", 24),
+                    ("uid", 28),
+                    ("comm", 32),
+                    ("point", 48),
+                    ("flags", 52),
+                    ("part", 56),
+                    ("length", 60),
+                    ("value", 64),
+                ],
+            ),
+            ("field", Chain::LEN + 8, &[("at", 0), ("kind", 24), ("keep", 28)]),
+            ("guard", 24, &[("first", 0), ("set", 8), ("field", 16), ("pad", 20)]),
+            (
+                "text_hook",
+                TextHook::LEN,
+                &[
+                    ("field", 0),
+                    ("guard", 192),
+                    ("fields", 240),
+                    ("guards", 244),
+                    ("point", 248),
+                    ("silent", 252),
+                ],
+            ),
+        ];
         check_layouts(&[objects::TLS_MODERN, objects::TLS_LEGACY, objects::TLS_NOBTF], &expected);
+        check_layouts(&[objects::TEXT_MODERN, objects::TEXT_LEGACY, objects::TEXT_NOBTF], &text);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use anyhow::{Context, Result, anyhow};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, ProgramAttachType};
 
-use super::described::{Described, ObjectKeys, SecretHook, Table};
+use super::described::{Described, Table};
 use super::event::{Counters, Settings};
 use super::features::Features;
 use super::foreign::Foreign;
@@ -18,6 +18,9 @@ pub(super) mod objects {
     pub const PACKETS_MODERN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/packets.modern.bpf.o"));
     pub const PACKETS_NOBTF: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/packets.nobtf.bpf.o"));
     pub const PACKETS_LEGACY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/packets.legacy.bpf.o"));
+    pub const TEXT_MODERN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/text.modern.bpf.o"));
+    pub const TEXT_NOBTF: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/text.nobtf.bpf.o"));
+    pub const TEXT_LEGACY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/text.legacy.bpf.o"));
 }
 
 /// Which processes are captured. An empty list does not restrict; lists combine.
@@ -53,8 +56,32 @@ pub struct Cgroup {
     pub level: u8,
 }
 
-/// What is captured: one or both.
+/// Which hooks a run has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Plaintext calls and secrets of TLS libraries.
+    Tls(Subject),
+    /// Command text.
+    Text,
+}
+
+impl Shape {
+    /// Whether plaintext of TLS is captured.
+    pub fn has_plaintext(self) -> bool {
+        self.subject().plaintext
+    }
+
+    /// What is captured of TLS.
+    fn subject(self) -> Subject {
+        match self {
+            Self::Tls(subject) => subject,
+            Self::Text => Subject::default(),
+        }
+    }
+}
+
+/// What is captured of TLS: one or both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Subject {
     /// The plaintext of connections.
     pub plaintext: bool,
@@ -71,7 +98,7 @@ pub struct Plan {
     /// What the kernel can do.
     pub features: Features,
     /// What is captured.
-    pub subject: Subject,
+    pub shape: Shape,
     /// Of which processes.
     pub scope: Scope,
     /// Size of the ring buffer: a power of two, in whole pages.
@@ -81,7 +108,8 @@ pub struct Plan {
 impl Plan {
     /// Constants of the programs that serve a hook.
     pub(super) fn settings(&self, hook: u64) -> Settings {
-        let Self { features, subject, scope, ring_bytes } = self;
+        let Self { features, shape, scope, ring_bytes } = self;
+        let subject = shape.subject();
         Settings {
             hook,
             cgroup: scope.cgroup.map_or(0, |cgroup| cgroup.id),
@@ -102,8 +130,7 @@ impl Plan {
 /// Programs in the kernel, ready to be attached.
 pub struct Programs {
     pub(super) plan: Plan,
-    pub(super) secret_hooks: Table,
-    pub(super) object_keys: Table,
+    tables: Vec<(&'static str, Table)>,
     socket_programs: &'static [&'static str],
     pub(super) main: Object,
     /// Kernels without attach cookies: one object for each kind of hook.
@@ -126,7 +153,7 @@ impl Programs {
         for socket_programs in SOCKET_HOOKS {
             let tracepoint = socket_programs.first() == Some(&"socket_send");
             let possible = features.btf && (features.socket_tracepoints || !tracepoint);
-            let wanted = possible && plan.subject.plaintext;
+            let wanted = possible && plan.shape.has_plaintext();
             if !wanted && !socket_programs.is_empty() {
                 continue;
             }
@@ -134,10 +161,10 @@ impl Programs {
                 .and_then(|object| attach_sockets(&object, socket_programs).map(|links| (object, links)));
             match loaded {
                 Ok((main, sockets)) => {
-                    let foreign = features.uprobe_session.then(|| Foreign::new(&main)).transpose()?;
+                    let has_foreign = features.uprobe_session && plan.shape != Shape::Text;
+                    let foreign = has_foreign.then(|| Foreign::new(&main)).transpose()?;
                     return Ok(Self {
-                        secret_hooks: Table::new(map_handle(&main, SecretHook::TABLE)?),
-                        object_keys: Table::new(map_handle(&main, ObjectKeys::TABLE)?),
+                        tables: Vec::new(),
                         plan,
                         socket_programs,
                         main,
@@ -159,6 +186,18 @@ impl Programs {
     /// Whether connections can be told.
     pub fn knows_sockets(&self) -> bool {
         !self.socket_programs.is_empty()
+    }
+
+    /// The index of a description in its table in the kernel.
+    ///
+    /// # Errors
+    /// The programs can not follow it, or there are too many.
+    pub(super) fn index_of<T: Described>(&mut self, described: &T) -> Result<u64> {
+        if !self.tables.iter().any(|(name, _)| *name == T::TABLE) {
+            self.tables.push((T::TABLE, Table::new(map_handle(&self.main, T::TABLE)?)));
+        }
+        let table = self.tables.iter_mut().find(|(name, _)| *name == T::TABLE);
+        table.context("a table")?.1.index_of(described)
     }
 
     /// The object whose programs serve hooks with this cookie.
@@ -203,11 +242,16 @@ pub(super) fn map_handle(object: &Object, name: &str) -> Result<MapHandle> {
 }
 
 fn load_object(plan: &Plan, socket_programs: &[&str], hook: u64, share: Option<&Object>) -> Result<Object> {
-    let Plan { features, subject, scope, ring_bytes } = plan;
+    let Plan { features, shape, scope, ring_bytes } = plan;
+    let subject = shape.subject();
+    let [modern, legacy, nobtf] = match shape {
+        Shape::Tls(_) => [objects::TLS_MODERN, objects::TLS_LEGACY, objects::TLS_NOBTF],
+        Shape::Text => [objects::TEXT_MODERN, objects::TEXT_LEGACY, objects::TEXT_NOBTF],
+    };
     let bytes = match (features.modern, features.btf) {
-        (true, _) => objects::TLS_MODERN,
-        (false, true) => objects::TLS_LEGACY,
-        (false, false) => objects::TLS_NOBTF,
+        (true, _) => modern,
+        (false, true) => legacy,
+        (false, false) => nobtf,
     };
     let mut object = ObjectBuilder::default().name("ecapture")?.open_memory(bytes)?;
     let settings = plan.settings(hook);
@@ -222,7 +266,8 @@ fn load_object(plan: &Plan, socket_programs: &[&str], hook: u64, share: Option<&
             _ => true,
         });
         let single = ["call_enter", "call_exit", "call_return", "secret"];
-        let is_uprobe = name.starts_with("object_") || single.contains(&name.as_str());
+        let is_uprobe = ["object_", "text_"].iter().any(|start| name.starts_with(start))
+            || single.contains(&name.as_str());
         if features.uprobe_multi && is_uprobe {
             program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
         }

@@ -9,6 +9,7 @@ mod load;
 mod packets;
 mod ready;
 mod ring;
+mod text;
 
 pub use attach::{Attachment, Hook, Moved, Moves, Place, Returns};
 pub use described::{Chain, Label, MasterSecret, ObjectKeys, SecretHook, Start};
@@ -16,7 +17,8 @@ pub use event::{Body, Counter, Counters, Event, Object, Peer, Secret, StreamInfo
 pub use features::Features;
 pub use foreign::ForeignSite;
 pub use libbpf_rs::Link;
-pub use load::{Cgroup, Plan, Programs, Scope, Subject};
+pub use load::{Cgroup, Plan, Programs, Scope, Shape, Subject};
 pub use packets::{Expression, Interface, LinkType, MOST_SNAPLEN, Packet, PacketChoice, Packets};
 pub use ready::KeepReady;
 pub use ring::{Block, Ring, events};
+pub use text::{Field, FieldKind, MOST_FIELDS, TextEvent, TextHook, Values};

@@ -14,7 +14,7 @@
 #include "event.h"
 #include "bounds.h"
 #include "scope.h"
-#include "buffer.h"
+#include "ring.h"
 #include "owner.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

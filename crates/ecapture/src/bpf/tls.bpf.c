@@ -15,10 +15,11 @@
 #include "event.h"
 #include "bounds.h"
 #include "scope.h"
-#include "buffer.h"
 #include "thread.h"
+#include "ring.h"
 #include "stream.h"
 #include "payload.h"
+#include "chain.h"
 #include "secret.h"
 #ifndef ECAPTURE_LEGACY
 #include "stack.h"

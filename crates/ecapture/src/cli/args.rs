@@ -44,6 +44,38 @@ pub enum Command {
     #[command(visible_alias = "openssl")]
     Tls(Tls),
 
+    /// Show the commands that people type into bash, and how they end.
+    ///
+    /// Each command is shown when it begins, complete with all its lines, after history expansion; and again when it is
+    /// over, with its exit status. Every bash on the machine, those in containers included: running shells and those
+    /// that start later.
+    ///
+    /// Exit codes: 0 stopped as asked, 1 could not start, 2 stopped early because of an error.
+    Bash(Bash),
+
+    /// Show the commands that people type into zsh, and how they end.
+    ///
+    /// As for bash.
+    ///
+    /// Exit codes: 0 stopped as asked, 1 could not start, 2 stopped early because of an error.
+    Zsh(Zsh),
+
+    /// Show the statements that MySQL and MariaDB servers run, and what came of them.
+    ///
+    /// Each statement is shown when it is over, complete, with user, client, database, values of prepared statements,
+    /// changed rows, error and duration. Passwords in statements are masked. Every server on the machine, those in
+    /// containers included.
+    ///
+    /// Exit codes: 0 stopped as asked, 1 could not start, 2 stopped early because of an error.
+    Mysqld(Mysqld),
+
+    /// Show the statements that PostgreSQL servers run, and what came of them.
+    ///
+    /// As for mysqld; simple queries and prepared statements with their values. Messages with passwords are not read.
+    ///
+    /// Exit codes: 0 stopped as asked, 1 could not start, 2 stopped early because of an error.
+    Postgres(Postgres),
+
     /// Show what would be hooked in files, and why.
     ///
     /// For each file: the TLS library in it, the address of each function, how it was found and how sure that is, the
@@ -273,6 +305,50 @@ pub struct Extcap {
     /// Write packets and keys there.
     #[arg(long, value_name = "FILE")]
     pub fifo: Option<PathBuf>,
+}
+
+/// Options of `bash`.
+#[derive(Debug, Args)]
+pub struct Bash {
+    /// Hook only this shell; one without its own readline library needs --readlineso as well.
+    #[arg(long, value_name = "FILE")]
+    pub bash: Option<PathBuf>,
+
+    /// Hook this readline library, for a shell that does not contain its own.
+    #[arg(long, value_name = "FILE", requires = "bash")]
+    pub readlineso: Option<PathBuf>,
+
+    /// Show only commands that end with this exit status, once they have. 128: all.
+    #[arg(long, short, value_name = "STATUS", default_value_t = 128, value_parser = clap::value_parser!(i32).range(0..=255))]
+    pub errnumber: i32,
+}
+
+/// Options of `zsh`.
+#[derive(Debug, Args)]
+pub struct Zsh {
+    /// Hook only this shell.
+    #[arg(long, value_name = "FILE")]
+    pub zsh: Option<PathBuf>,
+
+    /// Show only commands that end with this exit status, once they have. 128: all.
+    #[arg(long, short, value_name = "STATUS", default_value_t = 128, value_parser = clap::value_parser!(i32).range(0..=255))]
+    pub errnumber: i32,
+}
+
+/// Options of `mysqld`.
+#[derive(Debug, Args)]
+pub struct Mysqld {
+    /// Hook only this server.
+    #[arg(long, short, value_name = "FILE")]
+    pub mysqld: Option<PathBuf>,
+}
+
+/// Options of `postgres`.
+#[derive(Debug, Args)]
+pub struct Postgres {
+    /// Hook only this server.
+    #[arg(long, short = 'm', value_name = "FILE")]
+    pub postgres: Option<PathBuf>,
 }
 
 /// Options of `inspect`.

@@ -11,19 +11,21 @@ use rustix::fs::statfs;
 use super::args::{Cli, Command, FormatName, Global, Model, Tls};
 use super::packets::PacketConfig;
 use crate::bpf::{Cgroup, Scope, Subject};
-use crate::probes::Overrides;
+use crate::probes::{Overrides, Program, Wanted};
 use crate::targets;
 
 /// A run.
 #[derive(Debug)]
 pub struct Config {
     /// What is captured.
-    pub subject: Subject,
+    pub wanted: Wanted,
     /// Which processes.
     pub scope: Scope,
-    /// Only this file.
-    pub library: Option<PathBuf>,
-    /// What the user knows of it.
+    /// Only these files; empty: whatever programs run.
+    pub files: Vec<PathBuf>,
+    /// Only commands that end with this exit status.
+    pub status: Option<i32>,
+    /// What the user knows of the file.
     pub overrides: Overrides,
     /// Size of the ring buffer, bytes: a power of two.
     pub ring_bytes: u32,
@@ -84,25 +86,40 @@ impl Config {
     /// A value that can not work, with what was expected.
     pub fn new(cli: Cli) -> Result<Self> {
         let Cli { command, global } = cli;
-        let Some(Command::Tls(tls)) = command else { bail!("no command") };
+        match command {
+            Some(Command::Tls(tls)) => Self::tls(tls, global),
+            Some(Command::Bash(bash)) => {
+                let files = bash.bash.into_iter().chain(bash.readlineso).collect();
+                Self::commands(Program::Bash, files, bash.errnumber, global)
+            }
+            Some(Command::Zsh(zsh)) => {
+                Self::commands(Program::Zsh, zsh.zsh.into_iter().collect(), zsh.errnumber, global)
+            }
+            Some(Command::Mysqld(server)) => {
+                Self::commands(Program::MySql, server.mysqld.into_iter().collect(), ANY_STATUS, global)
+            }
+            Some(Command::Postgres(server)) => {
+                Self::commands(Program::Postgres, server.postgres.into_iter().collect(), ANY_STATUS, global)
+            }
+            _ => bail!("no command"),
+        }
+    }
+
+    fn tls(tls: Tls, global: Global) -> Result<Self> {
         let key_log = key_log(&tls);
         let plaintext = tls.model.contains(&Model::Text);
-        let scope = scope(&global)?;
-        let packets = PacketConfig::new(&tls, &scope)?;
+        let packets = PacketConfig::new(&tls, &scope(&global)?)?;
         let is_piped = packets.as_ref().is_some_and(|packets| packets.target.is_stdout());
         if is_piped && matches!(key_log, Some(KeyLogTarget::Stdout)) {
             bail!("-k - and -w -: standard output can have one of them");
         }
+        let subject = Subject { plaintext, secrets: key_log.is_some() || packets.is_some() };
+        let common = Self::common(Wanted::Tls(subject), &global)?;
         Ok(Self {
-            subject: Subject { plaintext, secrets: key_log.is_some() || packets.is_some() },
             overrides: Overrides::new(tls.ssl_version, &tls.symbol, &tls.offset)?,
-            library: tls.libssl,
+            files: tls.libssl.into_iter().collect(),
             slow_attach: tls.slow_attach,
             use_cache: !tls.no_cache,
-            ring_bytes: (global.mapsize << 10).next_power_of_two(),
-            without_btf: global.btf == 2,
-            only_btf: global.btf == 1,
-            scope,
             destinations: if plaintext {
                 destinations(global, &key_log, is_piped)?
             } else {
@@ -110,9 +127,38 @@ impl Config {
             },
             key_log,
             packets,
+            ..common
+        })
+    }
+
+    fn commands(program: Program, files: Vec<PathBuf>, status: i32, global: Global) -> Result<Self> {
+        let common = Self::common(Wanted::Commands(program), &global)?;
+        let status = (status != ANY_STATUS).then_some(status);
+        Ok(Self { files, status, destinations: destinations(global, &None, false)?, ..common })
+    }
+
+    /// What every command has; the rest as if nothing was asked for.
+    fn common(wanted: Wanted, global: &Global) -> Result<Self> {
+        Ok(Self {
+            wanted,
+            scope: scope(global)?,
+            files: Vec::new(),
+            status: None,
+            overrides: Overrides::default(),
+            ring_bytes: (global.mapsize << 10).next_power_of_two(),
+            slow_attach: false,
+            use_cache: false,
+            destinations: Vec::new(),
+            key_log: None,
+            packets: None,
+            without_btf: global.btf == 2,
+            only_btf: global.btf == 1,
         })
     }
 }
+
+/// `-e` of eCapture for any exit status.
+const ANY_STATUS: i32 = 128;
 
 /// Default of `-k`.
 const KEY_LOG: &str = "ecapture_masterkey.log";

@@ -2,6 +2,8 @@
 
 mod account;
 mod clock;
+mod commands;
+mod departed;
 mod keys;
 mod lanes;
 mod message;
@@ -19,6 +21,8 @@ use crate::record::Direction;
 use crate::sinks::Sinks;
 pub use account::Account;
 use clock::Clock;
+pub use commands::{Commands, Totals};
+use departed::Departed;
 use keys::Keys;
 use packets::Packets;
 use stream::{Piece, Stream};
@@ -35,10 +39,7 @@ pub struct Pipeline {
     by_process: FxHashMap<u32, Vec<u64>>,
     /// Streams that may hold something, with the time at which to look.
     waiting: VecDeque<(u64, u64)>,
-    /// Processes that are over, with the time at which we heard of it.
-    ending: Vec<(u64, u32)>,
-    /// Latest time of a record, monotonic ns: records come in the order in which they were made.
-    latest: u64,
+    departed: Departed,
     clock: Clock,
     /// Monotonic ns, as of the last look at the clock.
     now: u64,
@@ -55,8 +56,7 @@ impl Pipeline {
             streams: FxHashMap::default(),
             by_process: FxHashMap::default(),
             waiting: VecDeque::new(),
-            ending: Vec::new(),
-            latest: 0,
+            departed: Departed::default(),
             clock: Clock::new(),
             now: Clock::now(),
             keys: Keys::default(),
@@ -90,8 +90,7 @@ impl Pipeline {
             }
             self.tend();
             self.forget_ended(idle >= 4);
-            let heard = Clock::now(); // not self.now: writing may have taken long
-            self.ending.extend(over.try_iter().map(|pid| (heard, pid)));
+            self.departed.heard(over.try_iter());
         }
         let all: Vec<u64> = self.streams.keys().copied().collect();
         all.into_iter().for_each(|id| self.end(id, None));
@@ -105,7 +104,7 @@ impl Pipeline {
             self.account.malformed += 1;
             return;
         };
-        self.latest = self.latest.max(event.time);
+        self.departed.saw(event.time);
         match event.body {
             Body::Stream(info) => {
                 self.account.processes.insert(info.pid);
@@ -206,12 +205,9 @@ impl Pipeline {
         self.sinks.flush();
     }
 
-    /// Ends the streams of processes of which nothing more can come: a later record was seen, or there is none.
+    /// Ends the streams of processes of which nothing more can come.
     fn forget_ended(&mut self, is_idle: bool) {
-        let (over, rest) = self.ending.iter().partition(|(heard, _)| is_idle || *heard < self.latest);
-        self.ending = rest;
-        let over: Vec<(u64, u32)> = over;
-        for (_, pid) in over {
+        for pid in self.departed.gone(is_idle) {
             for id in self.by_process.remove(&pid).unwrap_or_default() {
                 self.end(id, None);
             }

@@ -1,18 +1,87 @@
 //! What to hook, one file for each library: facts about a file become hooks.
 
+mod bash;
 mod cache;
+mod mysql;
+mod named;
 mod openssl;
 mod overrides;
+mod point;
+mod postgres;
+mod zsh;
 
 use std::fs::File;
 
 use inspect::{Binary, Machine};
 use serde::{Deserialize, Serialize};
 
-use crate::bpf::{Hook, ObjectKeys, Returns, Subject};
+use crate::bpf::{Hook, ObjectKeys, Returns, Shape, Subject};
 pub use cache::Cache;
 use cache::Key;
 pub use overrides::Overrides;
+pub use point::Point;
+
+/// What a run looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// TLS libraries.
+    Tls(Subject),
+    /// Commands that this program reads.
+    Commands(Program),
+}
+
+/// A program that reads commands or statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// A shell.
+    Bash,
+    /// A shell.
+    Zsh,
+    /// A server: MySQL or MariaDB.
+    MySql,
+    /// A server.
+    Postgres,
+}
+
+impl Wanted {
+    /// The shape of its hooks.
+    pub fn shape(self) -> Shape {
+        match self {
+            Self::Tls(subject) => Shape::Tls(subject),
+            Self::Commands(_) => Shape::Text,
+        }
+    }
+
+    /// What a file must have, in words.
+    pub fn needs(self) -> &'static str {
+        match self {
+            Self::Tls(_) => "no function of OpenSSL in it; give a libssl or a program with OpenSSL inside",
+            Self::Commands(Program::Bash) => "not a bash with its symbols, and no readline library",
+            Self::Commands(Program::Zsh) => "not a zsh with its symbols",
+            Self::Commands(Program::MySql) => "no dispatch_command in it; give a mysqld or a mariadbd",
+            Self::Commands(Program::Postgres) => "not a PostgreSQL server",
+        }
+    }
+
+    /// Whether a file of that name is likely to be what is wanted.
+    pub fn is_likely(self, name: &str) -> bool {
+        match self {
+            Self::Tls(_) => name.starts_with("libssl") && name.contains(".so"),
+            Self::Commands(Program::Bash) => name == "bash" || name.starts_with("libreadline.so"),
+            Self::Commands(Program::Zsh) => name == "zsh",
+            Self::Commands(Program::MySql) => ["mysqld", "mariadbd"].contains(&name),
+            Self::Commands(Program::Postgres) => name == "postgres",
+        }
+    }
+
+    /// Whether it is worth a warning that a file of that name can not be read.
+    pub fn is_expected_in(self, name: &str) -> bool {
+        match self {
+            Self::Tls(_) => name.contains("ssl"),
+            Self::Commands(_) => self.is_likely(name),
+        }
+    }
+}
 
 /// What a file is to us.
 #[derive(Serialize, Deserialize)]
@@ -40,13 +109,8 @@ pub struct Found {
     pub notes: Vec<String>,
 }
 
-/// Whether a file of that name is likely to be a library that we know.
-pub fn is_likely(name: &str) -> bool {
-    name.starts_with("libssl") && name.contains(".so")
-}
-
-/// Looks for every library that we know, for what is wanted of it. What the user overrides is not kept in the cache.
-pub fn examine(file: &File, subject: Subject, overrides: &Overrides, cache: &Cache) -> Verdict {
+/// Looks for what is wanted. What the user overrides is not kept in the cache.
+pub fn examine(file: &File, wanted: Wanted, overrides: &Overrides, cache: &Cache) -> Verdict {
     let binary = match Binary::open(file) {
         Ok(binary) => binary,
         Err(error) => return Verdict::Unusable(error.to_string()),
@@ -54,10 +118,15 @@ pub fn examine(file: &File, subject: Subject, overrides: &Overrides, cache: &Cac
     if let Err(error) = binary.check_machine(Machine::host()) {
         return Verdict::Unusable(error.to_string());
     }
-    if overrides.is_none() && openssl::may_be(&binary).unwrap_or_default() {
-        cached(file, subject, cache, || openssl::hooks(&binary, subject, overrides))
-    } else {
-        openssl::hooks(&binary, subject, overrides)
+    match wanted {
+        Wanted::Tls(subject) if overrides.is_none() && openssl::may_be(&binary).unwrap_or_default() => {
+            cached(file, subject, cache, || openssl::hooks(&binary, subject, overrides))
+        }
+        Wanted::Tls(subject) => openssl::hooks(&binary, subject, overrides),
+        Wanted::Commands(Program::Bash) => bash::hooks(&binary),
+        Wanted::Commands(Program::Zsh) => zsh::hooks(&binary),
+        Wanted::Commands(Program::MySql) => mysql::hooks(&binary),
+        Wanted::Commands(Program::Postgres) => postgres::hooks(&binary),
     }
 }
 

@@ -44,7 +44,7 @@ fn is_wanted(place: &Place, subject: Subject) -> bool {
     match place {
         Place::Call(_) => true,
         Place::Secret(_) | Place::Handshake => subject.secrets,
-        Place::New | Place::End | Place::Untie => false,
+        Place::New | Place::End | Place::Untie | Place::Text(_) | Place::TextAfter(_) => false,
     }
 }
 

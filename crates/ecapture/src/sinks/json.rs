@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Output, Sink};
-use crate::record::{Endpoint, Kind, Record, direction_name};
+use super::{Output, Sink, command_json};
+use crate::record::{Command, Endpoint, Kind, Record, direction_name};
 
 /// Writes JSON lines.
 pub struct Json {
@@ -110,6 +110,11 @@ impl<'a> Line<'a> {
 impl Sink for Json {
     fn write(&mut self, record: &Record<'_>) -> io::Result<()> {
         serde_json::to_writer(&mut self.output, &Line::of(record))?;
+        self.output.write_all(b"\n")
+    }
+
+    fn write_command(&mut self, command: &Command<'_>) -> io::Result<()> {
+        serde_json::to_writer(&mut self.output, &command_json::Line::of(command))?;
         self.output.write_all(b"\n")
     }
 

@@ -1,5 +1,7 @@
 //! Where records go: one file for each format. A sink reads records and knows nothing else.
 
+mod command_json;
+mod command_text;
 mod hexdump;
 mod json;
 mod keylog;
@@ -9,7 +11,7 @@ mod text;
 
 use std::io;
 
-use crate::record::{Packet, Record, Secret, Traffic};
+use crate::record::{Command, Packet, Record, Secret, Traffic};
 pub use json::Json;
 pub use keylog::KeyLog;
 pub use output::Output;
@@ -28,6 +30,11 @@ pub trait Sink: Send {
 
     /// Takes a packet; only captures of packets want it.
     fn write_packet(&mut self, _packet: &Packet<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Takes a command; formats for TLS leave it out.
+    fn write_command(&mut self, _command: &Command<'_>) -> io::Result<()> {
         Ok(())
     }
 
@@ -78,6 +85,11 @@ impl Sinks {
     /// Gives a packet to every sink.
     pub fn write_packet(&mut self, packet: &Packet<'_>) {
         self.each(|sink| sink.write_packet(packet));
+    }
+
+    /// Gives a command to every sink.
+    pub fn write_command(&mut self, command: &Command<'_>) {
+        self.each(|sink| sink.write_command(command));
     }
 
     /// Ends every output.

@@ -4,9 +4,9 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 
-use super::{Output, Sink, hexdump};
+use super::{Output, Sink, command_text, hexdump};
 use crate::escape;
-use crate::record::{Direction, Kind, Process, Record, direction_name};
+use crate::record::{Command, Direction, Kind, Process, Record, direction_name};
 
 /// How text looks.
 #[derive(Debug, Clone, Copy, Default)]
@@ -117,6 +117,10 @@ impl Sink for Text {
             Kind::Message(_) | Kind::Data => self.payload(record),
         }?;
         self.output.write_all(b"\n")
+    }
+
+    fn write_command(&mut self, command: &Command<'_>) -> io::Result<()> {
+        command_text::write(&mut self.output, self.style, command)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -14,9 +14,9 @@ use rustix::io::Errno;
 
 use super::likely::Roots;
 use super::procfs::{self, FileId, Mapping};
-use crate::bpf::{Attachment, Link, Programs, Subject};
+use crate::bpf::{Attachment, Link, Programs};
 use crate::escape;
-use crate::probes::{self, Cache, Found, Overrides, Verdict};
+use crate::probes::{self, Cache, Found, Overrides, Verdict, Wanted};
 
 /// Most files that are remembered: a build machine runs new ones without end.
 const REMEMBERED: usize = 1 << 16;
@@ -24,7 +24,7 @@ const REMEMBERED: usize = 1 << 16;
 /// Every file that was looked at, and the probes on those that have hooks.
 pub struct Discovery {
     pub(super) programs: Programs,
-    subject: Subject,
+    wanted: Wanted,
     cache: Cache,
     /// Only these processes count; empty: all.
     pids: Vec<u32>,
@@ -55,11 +55,11 @@ impl Discovery {
     ///
     /// # Errors
     /// No inotify instance is left for us.
-    pub fn new(programs: Programs, subject: Subject, use_cache: bool, pids: Vec<u32>) -> Result<Self> {
+    pub fn new(programs: Programs, wanted: Wanted, use_cache: bool, pids: Vec<u32>) -> Result<Self> {
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
         Ok(Self {
             programs,
-            subject,
+            wanted,
             cache: if use_cache { Cache::open() } else { Cache::off() },
             pids,
             seen: FxHashMap::default(),
@@ -159,7 +159,7 @@ impl Discovery {
     /// Hooks libraries that programs with the root directory of this process may load later.
     fn look_ahead(&mut self, pid: u32) {
         if self.pids.is_empty() {
-            for (path, file) in self.roots.libraries(pid) {
+            for (path, file) in self.roots.libraries(pid, self.wanted) {
                 self.hook(&file, &path, &format!(" below the root of process {pid}"));
             }
         }
@@ -170,9 +170,9 @@ impl Discovery {
         if self.is_attached(file) {
             return;
         }
-        match probes::examine(file, self.subject, &Overrides::default(), &self.cache) {
+        match probes::examine(file, self.wanted, &Overrides::default(), &self.cache) {
             Verdict::Nothing => {}
-            Verdict::Unusable(reason) if is_libssl(path) => {
+            Verdict::Unusable(reason) if self.is_expected(path) => {
                 tracing::warn!("{}: not hooked: {reason}", escape::path(path));
             }
             Verdict::Unusable(reason) => tracing::debug!("{}: {reason}", path.display()),
@@ -182,6 +182,11 @@ impl Discovery {
                 }
             }
         }
+    }
+
+    /// Whether a file that we can not read is worth a warning: a 32-bit helper program is not.
+    fn is_expected(&self, path: &Path) -> bool {
+        path.file_name().is_some_and(|name| self.wanted.is_expected_in(&name.to_string_lossy()))
     }
 
     fn is_attached(&self, file: &File) -> bool {
@@ -201,14 +206,11 @@ impl Discovery {
             bail!("{} is not a regular file; give a library or an executable", path.display());
         }
         let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-        match probes::examine(&file, self.subject, overrides, &self.cache) {
+        match probes::examine(&file, self.wanted, overrides, &self.cache) {
             Verdict::Hooks(found) => self.attach(&file, path, "", &found),
             Verdict::Unusable(reason) => bail!("{}: {reason}", path.display()),
             Verdict::Nothing => {
-                bail!(
-                    "{}: no function of OpenSSL in it; give a libssl or a program with OpenSSL inside",
-                    path.display()
-                )
+                bail!("{}: {}", path.display(), self.wanted.needs())
             }
         }
     }
@@ -248,9 +250,4 @@ fn identity(file: &File, metadata: &fs::Metadata) -> Identity {
     } else {
         (metadata.dev(), metadata.ino(), 0, 0)
     }
-}
-
-/// Whether a file that we can not read is worth a warning: a 32-bit helper program is not.
-fn is_libssl(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().contains("ssl"))
 }

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use rustc_hash::FxHashSet;
 use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, fstat, open, openat2};
 
-use crate::probes;
+use crate::probes::Wanted;
 
-/// Where loaders look unless they are told otherwise, below a root; `$ARCH` is the processor's name.
-const PLACES: [&str; 8] = [
+/// Where loaders look unless they are told otherwise, below a root; `$ARCH` is the processor's name. And where programs
+/// are.
+const PLACES: [&str; 13] = [
     "usr/lib/$ARCH-linux-gnu",
     "lib/$ARCH-linux-gnu",
     "usr/lib64",
@@ -23,6 +24,11 @@ const PLACES: [&str; 8] = [
     "lib",
     "usr/local/lib",
     "usr/local/lib64",
+    "usr/bin",
+    "bin",
+    "usr/sbin",
+    "sbin",
+    "usr/local/bin",
 ];
 /// Most names that are read of a directory, most files that are taken of a root, and most roots: a container can have
 /// any number.
@@ -37,7 +43,7 @@ pub struct Roots(FxHashSet<(u64, u64)>);
 impl Roots {
     /// The likely libraries below the root of a process, with their paths there; none if that root was looked into
     /// before.
-    pub fn libraries(&mut self, pid: u32) -> Vec<(PathBuf, File)> {
+    pub fn libraries(&mut self, pid: u32, wanted: Wanted) -> Vec<(PathBuf, File)> {
         let root = PathBuf::from(format!("/proc/{pid}/root"));
         let Ok(id) = fs::metadata(&root).map(|root| (root.dev(), root.ino())) else {
             return Vec::new(); // it ended, or we may not look
@@ -51,7 +57,7 @@ impl Roots {
         for place in PLACES {
             let place = PathBuf::from(place.replace("$ARCH", std::env::consts::ARCH));
             // Most places do not exist in most roots.
-            let names = names(&root, &place).unwrap_or_default();
+            let names = names(&root, &place, wanted).unwrap_or_default();
             let paths = names.iter().map(|name| place.join(name));
             found.extend(
                 paths.filter_map(|path| Some((Path::new("/").join(&path), regular(&root, &path).ok()?))),
@@ -68,7 +74,7 @@ fn open_below(root: &OwnedFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd>
 }
 
 /// The names in a directory that we know.
-fn names(root: &OwnedFd, place: &Path) -> io::Result<Vec<String>> {
+fn names(root: &OwnedFd, place: &Path, wanted: Wanted) -> io::Result<Vec<String>> {
     let directory = open_below(root, place, OFlags::DIRECTORY)?;
     let mut buffer = [MaybeUninit::uninit(); 8192];
     let mut entries = RawDir::new(directory.as_fd(), &mut buffer);
@@ -76,9 +82,8 @@ fn names(root: &OwnedFd, place: &Path) -> io::Result<Vec<String>> {
     for _ in 0..MOST_NAMES {
         let Some(entry) = entries.next() else { break };
         let entry = entry?;
-        names.extend(
-            entry.file_name().to_str().ok().filter(|name| probes::is_likely(name)).map(str::to_owned),
-        );
+        names
+            .extend(entry.file_name().to_str().ok().filter(|name| wanted.is_likely(name)).map(str::to_owned));
     }
     names.sort_unstable(); // the same ones each time
     Ok(names)

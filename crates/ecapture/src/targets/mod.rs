@@ -5,11 +5,13 @@ mod endings;
 mod foreign;
 mod interfaces;
 mod likely;
+mod origin;
 mod procfs;
 mod watch;
 
 pub use discovery::Discovery;
 pub use endings::Endings;
 pub use interfaces::{Interfaces, Selection, names as interface_names};
-pub use procfs::exists;
+pub use origin::origin;
+pub use procfs::{command_line, exists};
 pub use watch::{Change, Watch};

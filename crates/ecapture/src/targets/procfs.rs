@@ -74,6 +74,13 @@ pub fn exists(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
+/// The arguments of a process, or the title that it gave itself. Empty if it is gone.
+pub fn command_line(pid: u32) -> String {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let line = line.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(line).into_owned()
+}
+
 /// Whether a process has threads besides its first one.
 pub fn has_other_threads(pid: u32) -> bool {
     fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|threads| threads.count() > 1)

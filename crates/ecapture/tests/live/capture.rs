@@ -130,13 +130,29 @@ impl Capture {
         capture
     }
 
+    /// `ecapture` with another command than `tls`; returns when it captures.
+    pub fn commands<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>) -> Self {
+        let capture = Self::launch_as(program, ecapture(), arguments);
+        capture.wait_until_ready();
+        capture
+    }
+
     /// Does not wait until it captures.
-    pub fn launch<A: AsRef<OsStr>>(mut command: Command, arguments: impl IntoIterator<Item = A>) -> Self {
+    pub fn launch<A: AsRef<OsStr>>(command: Command, arguments: impl IntoIterator<Item = A>) -> Self {
+        Self::launch_as("tls", command, arguments)
+    }
+
+    /// The same with any command of ecapture.
+    pub fn launch_as<A: AsRef<OsStr>>(
+        program: &str,
+        mut command: Command,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         // Another user may have to write there.
         fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777))
             .expect("chmod");
-        command.arg("tls").args(arguments);
+        command.arg(program).args(arguments);
         command.args(["--format", "json", "--output_file"]).arg(directory.path().join("records"));
         Self { running: Running::start(&mut command), directory }
     }
@@ -173,11 +189,13 @@ impl Capture {
 
     /// Waits until a record is shown that `accepts`.
     pub fn wait_for_record(&self, what: &str, accepts: impl Fn(&Record) -> bool) -> Record {
-        wait_for(what, || {
-            let text = fs::read_to_string(self.output()).unwrap_or_default();
-            let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-            record::parse(whole).0.into_iter().find(&accepts)
-        })
+        wait_for(what, || self.so_far().0.into_iter().find(&accepts))
+    }
+
+    /// The records until now.
+    pub fn so_far(&self) -> Records {
+        let text = fs::read_to_string(self.output()).unwrap_or_default();
+        record::parse(&text[..text.rfind('\n').map_or(0, |end| end + 1)])
     }
 
     /// Ends it with SIGINT.
@@ -212,6 +230,14 @@ impl Captured {
         assert_eq!(self.summary().get("lost"), 0, "{}", self.stderr);
         assert_eq!(self.summary().get("gaps"), 0, "{}", self.stderr);
         assert!(self.stderr.contains("stream not announced: 0 bytes; malformed: 0"), "{}", self.stderr);
+        assert!(!self.stderr.contains(" WARN "), "{}", self.stderr);
+        self.records
+    }
+
+    /// The same of commands, which have no streams.
+    #[track_caller]
+    pub fn complete_commands(self) -> Records {
+        assert_eq!((self.code, self.summary().get("lost")), (0, 0), "{}", self.stderr);
         assert!(!self.stderr.contains(" WARN "), "{}", self.stderr);
         self.records
     }

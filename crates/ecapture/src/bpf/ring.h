@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (MIT OR GPL-2.0) */
-/* The ring buffer of all programs, and when its reader is woken. */
-#ifndef ECAPTURE_BUFFER_H
-#define ECAPTURE_BUFFER_H
+/* The ring buffer, and when its reader is woken. */
+#ifndef ECAPTURE_RING_H
+#define ECAPTURE_RING_H
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

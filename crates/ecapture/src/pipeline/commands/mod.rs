@@ -1,0 +1,138 @@
+//! Event -> call -> command -> record: commands of shells and statements of servers.
+
+mod bash;
+mod call;
+mod mysql;
+mod mysql_parameters;
+mod out;
+mod postgres;
+mod sql;
+mod zsh;
+
+use std::fmt;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::departed::Departed;
+use crate::bpf::{Block, Counter, Counters, TextEvent, events};
+use crate::probes::Program;
+use crate::sinks::Sinks;
+use bash::Bash;
+use call::{Call, Calls};
+use mysql::MySql;
+use out::Out;
+use postgres::Postgres;
+use zsh::Zsh;
+
+/// How long a record waits for the next one before it is made visible.
+const TICK: Duration = Duration::from_millis(25);
+
+/// Makes commands of what the hooks of one program tell.
+trait Reader: Send {
+    /// A hook told something.
+    fn take(&mut self, call: Call, out: &mut Out);
+
+    /// Nothing more can come of a process.
+    fn over(&mut self, pid: u32, out: &mut Out);
+
+    /// The run is over.
+    fn finish(&mut self, out: &mut Out);
+}
+
+/// The state of every shell or server.
+pub struct Commands {
+    reader: Box<dyn Reader>,
+    calls: Calls,
+    departed: Departed,
+    out: Out,
+    totals: Totals,
+}
+
+/// Totals of a run.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Records that were written.
+    pub told: u64,
+    /// What the hooks told.
+    pub events: u64,
+    /// Records of the kernel that are missing.
+    pub lost: u64,
+    /// Records of ours that we could not read: defects.
+    pub malformed: u64,
+    /// The kernel's counters at the end.
+    pub kernel: Counters,
+}
+
+impl Commands {
+    /// Commands of a program, written to `sinks`; only those with this exit status.
+    pub fn new(program: Program, status: Option<i32>, sinks: Sinks) -> Self {
+        Self {
+            reader: match program {
+                Program::Bash => Box::new(Bash::default()),
+                Program::Zsh => Box::new(Zsh::default()),
+                Program::MySql => Box::new(MySql::default()),
+                Program::Postgres => Box::new(Postgres::default()),
+            },
+            calls: Calls::default(),
+            departed: Departed::default(),
+            out: Out::new(sinks, status),
+            totals: Totals::default(),
+        }
+    }
+
+    /// Works until no more blocks can come. `over` names processes that ended. Used blocks go back through `used`.
+    pub fn run(
+        mut self,
+        blocks: &Receiver<Block>,
+        over: &Receiver<u32>,
+        used: &Sender<Block>,
+    ) -> (Totals, Sinks) {
+        let mut idle = 0;
+        loop {
+            match blocks.recv_timeout(TICK) {
+                Ok(block) => {
+                    idle = 0;
+                    events(&block).for_each(|record| self.take(record));
+                    let _ = used.try_send(block);
+                }
+                Err(RecvTimeoutError::Timeout) => idle += 1,
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.out.tend();
+            for pid in self.departed.gone(idle >= 4) {
+                self.reader.over(pid, &mut self.out);
+                self.calls.forget(pid);
+                self.out.forget(pid);
+            }
+            self.departed.heard(over.try_iter());
+        }
+        self.reader.finish(&mut self.out);
+        (self.totals.told, self.totals.lost) = (self.out.told, self.calls.lost);
+        (self.totals, self.out.into_sinks())
+    }
+
+    fn take(&mut self, record: &[u8]) {
+        let Ok(event) = TextEvent::parse(record) else {
+            self.totals.malformed += 1;
+            return;
+        };
+        self.departed.saw(event.time);
+        self.totals.events += 1;
+        if let Some(call) = self.calls.take(&event) {
+            self.out.meet(&call);
+            self.reader.take(call, &mut self.out);
+        }
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |counter| self.kernel.get(counter).events;
+        write!(f, "records={} events={} lost={}", self.told, self.events, self.lost)?;
+        write!(f, " (buffer full: {}", count(Counter::RingFull))?;
+        write!(f, "; unreadable memory: {}", count(Counter::Unreadable))?;
+        write!(f, "; texts too long: {}", count(Counter::TooLong))?;
+        write!(f, "; calls without state: {}; malformed: {})", count(Counter::NoState), self.malformed)
+    }
+}

@@ -1,0 +1,92 @@
+//! What a hook of the shape "command text" has to tell: which of its values are what.
+
+/// A function of a shell or server that we hook. The comment names its fields, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Point {
+    /// bash begins to read a command: is interactive, status of the last command.
+    BashRead,
+    /// It has read one: is reading, result (0: no error), the command (0: none).
+    BashReadDone,
+    /// A line was typed: is reading, text.
+    BashLine,
+    /// A line before history expansion: is reading, text.
+    BashExpand,
+    /// The same line after it: is reading, text.
+    BashExpanded,
+    /// It ends: is interactive, status.
+    BashExit,
+    /// It runs a program in its place: is interactive, path.
+    BashExec,
+    /// zsh tells its hooks something: name of the hook, text.
+    ZshHook,
+    /// It runs what was read: context.
+    ZshRun,
+    /// It is about to prompt: status of the last command.
+    ZshPrompt,
+    /// It ends: status.
+    ZshExit,
+    /// A server thread of MySQL begins a command: number, text length, text, session.
+    MySqlCommand,
+    /// It ends one.
+    MySqlDone,
+    /// Text of the statement that runs: command, length, text.
+    MySqlStatement,
+    /// A client connected: command, format, and three texts that it describes.
+    MySqlConnect,
+    /// An error: number, message, SQLSTATE.
+    MySqlError,
+    /// Success: rows that were changed.
+    MySqlOk,
+    /// Rows that were sent to the client.
+    MySqlRows,
+    /// A PostgreSQL backend knows its database and user.
+    PgSession,
+    /// It runs a statement: message type, text, name of the application.
+    PgActivity,
+    /// A message with parameters: type, length, body.
+    PgBind,
+    /// A message to the client: type, length, body.
+    PgError,
+    /// A statement is complete: tag as text.
+    PgTag,
+    /// A statement is complete: rows.
+    PgRows,
+    /// It waits for the client.
+    PgReady,
+}
+
+impl Point {
+    const ALL: [Self; 25] = [
+        Self::BashRead,
+        Self::BashReadDone,
+        Self::BashLine,
+        Self::BashExpand,
+        Self::BashExpanded,
+        Self::BashExit,
+        Self::BashExec,
+        Self::ZshHook,
+        Self::ZshRun,
+        Self::ZshPrompt,
+        Self::ZshExit,
+        Self::MySqlCommand,
+        Self::MySqlDone,
+        Self::MySqlStatement,
+        Self::MySqlConnect,
+        Self::MySqlError,
+        Self::MySqlOk,
+        Self::MySqlRows,
+        Self::PgSession,
+        Self::PgActivity,
+        Self::PgBind,
+        Self::PgError,
+        Self::PgTag,
+        Self::PgRows,
+        Self::PgReady,
+    ];
+
+    /// The point with that number.
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|point| *point as u32 == number)
+    }
+}

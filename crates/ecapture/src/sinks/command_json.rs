@@ -1,0 +1,123 @@
+//! Commands as JSON objects.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::record::{Command, Outcome, Parameter, Stage};
+
+/// The object of a line. Fields that do not apply are left out.
+#[derive(Serialize)]
+pub struct Line<'a> {
+    time: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// Ties the lines of one command.
+    id: u64,
+    stage: &'static str,
+    pid: u32,
+    tid: u32,
+    uid: u32,
+    comm: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login_uid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tty: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    application: Option<&'a str>,
+    #[serde(flatten)]
+    text: Bytes<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parameters: Vec<Option<Bytes<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Error<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<u64>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    note: &'a str,
+}
+
+/// Text when it is UTF-8, base64 otherwise.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Bytes<'a> {
+    Data(&'a str),
+    DataB64(String),
+}
+
+#[derive(Serialize)]
+struct Error<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<u32>,
+    state: &'a str,
+    message: String,
+}
+
+impl<'a> Bytes<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        std::str::from_utf8(bytes).map_or_else(|_| Self::binary(bytes), Self::Data)
+    }
+
+    fn binary(bytes: &[u8]) -> Self {
+        Self::DataB64(STANDARD.encode(bytes))
+    }
+}
+
+impl<'a> Line<'a> {
+    /// The line of a command.
+    pub fn of(command: &'a Command<'_>) -> Self {
+        let session = command.session;
+        let parameter = |parameter: &'a Parameter| match parameter {
+            Parameter::Null => None,
+            Parameter::Text(text) => Some(Bytes::of(text)),
+            Parameter::Binary(bytes) => Some(Bytes::binary(bytes)),
+        };
+        Self {
+            time: format!("{:.9}", Timestamp::from_nanosecond(command.time.into()).unwrap_or_default()),
+            kind: command.kind,
+            id: command.id,
+            stage: Stage::name(command.stage),
+            pid: command.thread.process.pid,
+            tid: command.thread.tid,
+            uid: command.thread.process.uid,
+            comm: &command.thread.process.comm,
+            login_uid: command.origin.login_uid,
+            tty: command.origin.terminal.as_deref(),
+            container: command.origin.container.as_deref(),
+            user: session.and_then(|session| session.user.as_deref()),
+            client: session.and_then(|session| session.client.as_deref()),
+            database: session.and_then(|session| session.database.as_deref()),
+            application: session.and_then(|session| session.application.as_deref()),
+            text: Bytes::of(command.text),
+            parameters: command.parameters.iter().map(parameter).collect(),
+            duration_ns: command.duration,
+            result: command.outcome.map(Outcome::name),
+            status: command.outcome.and_then(Outcome::status),
+            error: match command.outcome {
+                Some(Outcome::Error(failure)) => Some(Error {
+                    number: failure.number,
+                    state: &failure.state,
+                    message: String::from_utf8_lossy(&failure.message).into_owned(),
+                }),
+                _ => None,
+            },
+            rows: command.rows,
+            note: command.note,
+        }
+    }
+}

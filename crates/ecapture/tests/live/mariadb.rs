@@ -1,0 +1,127 @@
+//! Statements of MariaDB servers.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use crate::capture::{Capture, ROOM_FOR_ALL};
+use crate::process::Running;
+use crate::record::{Record, Records};
+use crate::server::Database;
+
+fn server_of<'a>(records: &Records, database: &Database, text: &'a str) -> (Record, &'a str) {
+    let mine = records.of(database.running.pid()).only(|record| record.text("data") == text);
+    assert_eq!(mine.0.len(), 1, "{text:?} in {records:?}");
+    (mine.0[0].clone(), text)
+}
+
+#[test]
+fn statements_with_rows_errors_and_whole_texts() {
+    let database = Database::mariadb();
+    let capture = Capture::commands("mysqld", [""; 0]);
+    let long = format!("select length('{}')", "ü".repeat(50_000));
+    database.run("create table d.t (id int, v varchar(100))");
+    database.run("insert into d.t values (1, 'a'), (2, 'b')");
+    database.run("update d.t set v =\n'c' where id > 1");
+    assert!(!database.try_run("select * from d.nope").status.success());
+    assert!(!database.try_run("selec 1").status.success());
+    let script = database.path("script");
+    fs::write(&script, format!("{long};\n")).expect("a script");
+    database.start_script(&script).finish().succeeded();
+    let records = capture.stop().complete_commands();
+    let of = |text| server_of(&records, &database, text).0;
+    assert_eq!(of("insert into d.t values (1, 'a'), (2, 'b')").number("rows"), 2);
+    let update = of("update d.t set v =\n'c' where id > 1");
+    assert_eq!(
+        (update.number("rows"), update.text("result"), update.text("type")),
+        (1, "done", "mysql query")
+    );
+    assert_eq!((update.text("user"), update.text("client")), ("root", "localhost"));
+    assert!(update.number("duration_ns") > 0);
+    let nope = of("select * from d.nope").0["error"].clone();
+    assert_eq!((nope["number"].as_u64(), nope["state"].as_str()), (Some(1146), Some("42S02")));
+    assert_eq!(nope["message"], "Table 'd.nope' doesn't exist");
+    assert_eq!(of("selec 1").0["error"]["number"], 1064);
+    let whole = of(&long);
+    assert_eq!((whole.text("database"), whole.text("result")), ("d", "done"));
+    assert!(!whole.has("rows"), "rows of a query are not known");
+}
+
+#[test]
+fn values_of_prepared_statements() {
+    let database = Database::mariadb();
+    database.run("create table d.t (a int, b varchar(100), c double)");
+    let capture = Capture::commands("mysqld", [""; 0]);
+    let source = format!(
+        "use DBI; my $db = DBI->connect('DBI:MariaDB:database=d;mariadb_socket={}', 'root', '', \
+         {{RaiseError => 1, mariadb_server_prepare => 1}}); \
+         my $st = $db->prepare('insert into t values (?, ?, ?)'); \
+         $st->execute(1, q(it's), undef); $st->execute(2, 'zwei', '2.5');",
+        database.path("s").display()
+    );
+    Running::start(Command::new("perl").arg("-e").arg(source)).finish().succeeded();
+    let records = capture.stop().complete_commands().only(|record| record.text("type") == "mysql execute");
+    let values: Vec<Vec<&str>> = records
+        .0
+        .iter()
+        .map(|record| {
+            let values = record.0["parameters"].as_array().expect("values").iter();
+            values.map(|value| value["data"].as_str().unwrap_or("NULL")).collect()
+        })
+        .collect();
+    assert_eq!(values, [["1", "it's", "NULL"], ["2", "zwei", "2.5"]], "{records:?}");
+    assert!(records.0.iter().all(|record| record.text("data") == "insert into t values (?, ?, ?)"));
+    assert!(records.0.iter().all(|record| record.number("rows") == 1));
+}
+
+#[test]
+fn passwords_are_masked() {
+    let database = Database::mariadb();
+    let capture = Capture::commands("mysqld", [""; 0]);
+    database.run("create user bob identified by 'hunter2'");
+    database.run("set password for bob = password('hunter2')");
+    let output = capture.output();
+    let text = fs::read_to_string(output).unwrap_or_default();
+    let records = capture.stop().complete_commands();
+    server_of(&records, &database, "create user bob identified by '<secret>'");
+    server_of(&records, &database, "set password for bob = password('<secret>')");
+    assert!(!text.contains("hunter2") && !format!("{records:?}").contains("hunter2"));
+}
+
+/// 16 clients, 10,000 statements: each told once, with its own rows and database user.
+#[test]
+fn clients_at_once_do_not_mix() {
+    const CLIENTS: usize = 16;
+    const EACH: usize = 625;
+    let database = Database::mariadb();
+    database.run("create table d.t (client int, n int) engine=memory");
+    let capture = Capture::commands("mysqld", ROOM_FOR_ALL);
+    let mut expected = BTreeMap::new();
+    let clients: Vec<Running> = (0..CLIENTS)
+        .map(|client| {
+            let statement = |n: usize| {
+                let rows = vec![format!("({client}, {n})"); n % 3 + 1].join(", ");
+                (format!("insert into t values {rows}"), n % 3 + 1)
+            };
+            let statements: Vec<_> = (0..EACH).map(statement).collect();
+            let script = database.path(&format!("script{client}"));
+            let lines: String = statements.iter().map(|(sql, _)| format!("{sql};\n")).collect();
+            fs::write(&script, lines).expect("a script");
+            expected.extend(statements);
+            database.start_script(&script)
+        })
+        .collect();
+    clients.into_iter().for_each(|client| drop(client.finish().succeeded()));
+    let records = capture.stop().complete_commands().of(database.running.pid());
+    let records = records.only(|record| record.text("data").starts_with("insert"));
+    let mut told = BTreeMap::new();
+    for record in &records.0 {
+        assert_eq!(
+            (record.text("result"), record.text("user"), record.text("database")),
+            ("done", "root", "d")
+        );
+        told.insert(record.text("data").to_owned(), record.number("rows") as usize);
+    }
+    assert_eq!(records.0.len(), CLIENTS * EACH, "each is told once");
+    assert!(told == expected, "texts and rows are those of the scripts");
+}

@@ -1,0 +1,90 @@
+//! Statements of PostgreSQL servers.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use crate::capture::{Capture, ROOM_FOR_ALL};
+use crate::process::Running;
+use crate::record::{Record, Records};
+use crate::server::{Database, pg_bin};
+
+/// The one record with this text.
+#[track_caller]
+fn only(records: &Records, text: &str) -> Record {
+    let found = records.only(|record| record.text("data") == text);
+    assert_eq!(found.0.len(), 1, "{text:?} in {records:?}");
+    found.0[0].clone()
+}
+
+#[test]
+fn statements_with_rows_errors_and_whole_texts() {
+    let database = Database::postgres();
+    let capture = Capture::commands("postgres", [""; 0]);
+    let long = format!("select length('{}')", "ü".repeat(50_000));
+    database.run("create table t (id int, v text)");
+    database.run("insert into t values (1, 'a'), (2, 'b')");
+    database.run("select * from t\nwhere id > 0");
+    database.run("select 1; select 2; select 3");
+    assert!(!database.try_run("select * from nope").status.success());
+    assert!(!database.try_run("selec 1").status.success());
+    let script = database.path("script");
+    fs::write(&script, format!("{long};\ncopy t from stdin;\n3\tc\n\\.\n")).expect("a script");
+    database.start_script(&script).finish().succeeded();
+    let records = capture.stop().complete_commands();
+    assert!(!only(&records, "create table t (id int, v text)").has("rows"));
+    let insert = only(&records, "insert into t values (1, 'a'), (2, 'b')");
+    assert_eq!((insert.number("rows"), insert.text("result")), (2, "done"));
+    assert_eq!((insert.text("user"), insert.text("database")), ("root", "postgres"));
+    assert_eq!((insert.text("application"), insert.text("type")), ("psql", "postgres query"));
+    assert_eq!(only(&records, "select * from t\nwhere id > 0").number("rows"), 2);
+    assert_eq!(only(&records, "select 1; select 2; select 3").number("rows"), 3);
+    let nope = only(&records, "select * from nope").0["error"].clone();
+    assert_eq!(nope["state"], "42P01");
+    assert_eq!(nope["message"], "relation \"nope\" does not exist");
+    assert_eq!(only(&records, "selec 1").0["error"]["state"], "42601");
+    assert_eq!(only(&records, &format!("{long};")).text("result"), "done");
+    assert_eq!(only(&records, "copy t from stdin;").number("rows"), 1);
+}
+
+#[test]
+fn passwords_are_masked() {
+    let database = Database::postgres();
+    let capture = Capture::commands("postgres", [""; 0]);
+    database.run("alter role root password 'hunter2'");
+    let records = capture.stop().complete_commands();
+    only(&records, "alter role root password '<secret>'");
+    assert!(!format!("{records:?}").contains("hunter2"));
+}
+
+/// 16 clients that prepare a statement and run it 10,000 times: the values that were told are those in the table.
+#[test]
+fn values_of_clients_at_once() {
+    let database = Database::postgres();
+    database.run("create unlogged table t (client int, n bigint)");
+    let script = database.path("script");
+    fs::write(&script, "\\set n random(1, 1000000000000000)\ninsert into t values (:client_id, :n);\n")
+        .expect("a script");
+    for mode in ["prepared", "extended"] {
+        database.run("truncate t");
+        let capture = Capture::commands("postgres", ROOM_FOR_ALL);
+        let mut bench = database.client(
+            pg_bin().join("pgbench"),
+            &["-n", "-M", mode, "-c", "16", "-t", "625", "-f", script.to_str().expect("UTF-8")],
+        );
+        Running::start(&mut bench).finish().succeeded();
+        let records = capture.stop().complete_commands();
+        let records = records.only(|record| record.text("type") == "postgres execute");
+        let rows = database.run("select client || ',' || n from t");
+        let expected: BTreeSet<String> = rows.lines().map(str::to_owned).collect();
+        let mut told = BTreeSet::new();
+        for record in &records.0 {
+            let value =
+                |index: usize| record.0["parameters"][index]["data"].as_str().unwrap_or("?").to_owned();
+            assert_eq!((record.number("rows"), record.text("result")), (1, "done"), "{record:?}");
+            assert_eq!(record.text("data"), "insert into t values ($1, $2);");
+            told.insert(format!("{},{}", value(0), value(1)));
+        }
+        assert_eq!(records.0.len(), 10_000, "each is told once");
+        assert!(told == expected, "values are those of the table");
+    }
+}
