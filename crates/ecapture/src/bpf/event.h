@@ -15,7 +15,7 @@
 
 enum event_kind {
 	EVENT_STREAM = 1, /* struct stream_event: a TLS object is seen for the first time */
-	EVENT_PEER = 2, /* struct peer_event: its socket is known */
+	EVENT_PEER = 2, /* struct peer_event: its socket is known, or not any more */
 	EVENT_DATA = 3, /* struct data_event followed by payload */
 	EVENT_CLOSE = 4, /* struct close_event: the object was freed or reused */
 	EVENT_SECRET = 5, /* struct secret_event: a library hands over a TLS secret */
@@ -52,7 +52,7 @@ struct stream_event {
 };
 
 struct peer {
-	__u32 family; /* AF_*; 0: no socket seen */
+	__u32 family; /* AF_*; 0: not known */
 	__s32 fd; /* -1: unknown */
 	__u16 local_port; /* host order */
 	__u16 remote_port;

@@ -16,7 +16,7 @@ struct stream {
 	__u32 announced; /* EVENT_STREAM is on the ring */
 	__u32 tied; /* EVENT_PEER is on the ring */
 	__u32 keyed; /* a secret of it, or EVENT_OBJECT, is on the ring */
-	__u32 pad;
+	__u32 untied; /* user space knows a socket that it no longer has */
 };
 
 struct {
@@ -89,7 +89,7 @@ static __always_inline bool stream_is_keyed(__u32 pid, __u64 object)
 	return stream && stream->keyed;
 }
 
-/* Says which socket the object speaks through, once it was seen. */
+/* Says which socket the object speaks through, once it was seen; or that it is no longer the one that was said. */
 static __always_inline void stream_tie(struct stream *stream, struct thread *thread,
 				       struct frame *frame)
 {
@@ -97,16 +97,22 @@ static __always_inline void stream_tie(struct stream *stream, struct thread *thr
 	struct peer_event *event;
 
 	*tied = 0; /* an earlier object at this address may have been tied */
-	if (!frame->saw_socket)
+	if (!frame->saw_socket && !stream->untied)
 		return;
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event)
-		return;
+		return; /* tried again at the next call */
 	fill_head(&event->head, EVENT_PEER, stream->id, frame->time);
-	event->peer = thread->peer;
+	if (frame->saw_socket) {
+		event->peer = thread->peer;
+		stream->tied = 1;
+		*tied = frame->object;
+	} else {
+		__builtin_memset(&event->peer, 0, sizeof(event->peer));
+		event->peer.fd = -1;
+	}
+	stream->untied = 0;
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
-	stream->tied = 1;
-	*tied = frame->object;
 }
 
 static __always_inline void stream_end(__u64 object)
@@ -138,8 +144,10 @@ static __always_inline void stream_untie(__u64 object)
 
 	if (thread)
 		*tied_slot(thread, object) = 0;
-	if (stream)
+	if (stream && stream->tied) {
 		stream->tied = 0;
+		stream->untied = 1;
+	}
 }
 
 #endif

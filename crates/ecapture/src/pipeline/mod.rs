@@ -114,7 +114,7 @@ impl Pipeline {
             }
             Body::Peer(peer) => {
                 if let Some(stream) = self.streams.get_mut(&event.stream) {
-                    stream.tie(&peer);
+                    stream.tie(&peer, &mut self.sinks);
                 }
             }
             Body::Data(data) => self.data(

@@ -1,5 +1,6 @@
 //! One TLS object: what is known of it and how far each direction has come.
 
+use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use decode::{Direction, Lane, Limits, Part};
@@ -19,6 +20,8 @@ const AF_INET6: u32 = 10;
 pub struct Stream {
     process: Process,
     connection: Connection,
+    /// Its socket was told before.
+    had_socket: bool,
     decoder: decode::Connection,
     lanes: Lanes,
     /// Position that the next byte of each direction should have.
@@ -55,6 +58,7 @@ impl Stream {
         Self {
             process: Process { pid: info.pid, uid: info.uid, comm: info.comm },
             connection: Connection { id, ..Connection::default() },
+            had_socket: false,
             decoder: decode::Connection::new(Limits::default()),
             lanes: Lanes::default(),
             expected: [0; 2],
@@ -75,10 +79,13 @@ impl Stream {
         self.lanes.messages
     }
 
-    /// Learns the socket.
-    pub fn tie(&mut self, peer: &Peer) {
-        self.connection.fd = peer.fd;
-        (self.connection.local, self.connection.remote) = endpoints(peer);
+    /// Learns the socket. What came through another one is shown before.
+    pub fn tie(&mut self, peer: &Peer, sinks: &mut Sinks) {
+        if mem::replace(&mut self.had_socket, true) {
+            self.flush(sinks);
+        }
+        let (local, remote) = endpoints(peer);
+        self.connection = Connection { id: self.connection.id, fd: peer.fd, local, remote };
     }
 
     /// Takes plaintext; answers how many bytes were missing before it.

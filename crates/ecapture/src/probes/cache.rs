@@ -20,6 +20,9 @@ use serde::de::DeserializeOwned;
 /// Longest entry that is read, bytes. One of 30 functions has about 8 KiB.
 const LONGEST: u64 = 1 << 20;
 
+/// Largest file that is hashed, bytes: that takes 0.3 s. A sparse one can have any size.
+const LARGEST: u64 = 512 << 20;
+
 /// Most entries; one more, and all are made anew as files are met.
 const MOST: usize = 4096;
 
@@ -36,7 +39,7 @@ impl Key {
     /// Of the contents of a file, and what was asked about it.
     ///
     /// # Errors
-    /// The file can not be read.
+    /// The file can not be read, or is larger than [`LARGEST`].
     pub fn new(file: &File, question: &str) -> io::Result<Self> {
         let mut hash = blake3::Hasher::new();
         hash.update(REVISION.as_bytes());
@@ -47,6 +50,7 @@ impl Key {
         loop {
             match file.read_at(&mut buffer, at)? {
                 0 => return Ok(Self(hash.finalize().to_hex().to_string())),
+                _ if at >= LARGEST => return Err(io::ErrorKind::FileTooLarge.into()),
                 count => {
                     hash.update(&buffer[..count]);
                     at += count as u64;
@@ -178,6 +182,8 @@ mod tests {
         assert_ne!(Key::new(&file, "keylog").expect("a key").0, key.0);
         file.write_all(b"x").expect("written");
         assert_ne!(Key::new(&file, "text").expect("a key").0, key.0);
+        file.set_len(1 << 43).expect("sparse");
+        assert!(Key::new(&file, "text").is_err(), "not before tomorrow");
     }
 
     #[test]

@@ -91,7 +91,14 @@ impl Sink for KeyLog {
         if let Target::File { path, file, reopen } = &mut self.target
             && reopen.swap(false, Ordering::Relaxed)
         {
-            *file = open(path)?;
+            match open(path) {
+                Ok(new) => *file = new,
+                Err(error) => tracing::warn!(
+                    "{}: not opened again, what follows goes to the old file: {error}; ecapture has given up the \
+                     privileges of root, so the directory must be its user's",
+                    crate::escape::path(path)
+                ),
+            }
         }
         if self.lines.is_empty() {
             return Ok(());

@@ -32,6 +32,8 @@ pub struct Discovery {
     seen: FxHashMap<FileId, PathBuf>,
     /// Attached files by what `stat` calls them: two names in `maps` may be one file.
     pub(super) attached: FxHashMap<Identity, Attached>,
+    /// From how many places processes made calls on foreign stacks.
+    pub(super) foreign_sites: FxHashMap<u32, u32>,
     /// A process has calls that can not be followed, and it was said.
     pub(super) warned_of_foreign: bool,
     /// Where libraries were looked for that nobody uses yet.
@@ -64,6 +66,7 @@ impl Discovery {
             pids,
             seen: FxHashMap::default(),
             attached: FxHashMap::default(),
+            foreign_sites: FxHashMap::default(),
             warned_of_foreign: false,
             roots: Roots::default(),
             changes: inotify::init(flags).context("watch files (fs.inotify.max_user_instances)")?,

@@ -11,6 +11,9 @@ use super::discovery::{Attached, Discovery};
 use crate::bpf::{ForeignSite, Place};
 use crate::probes;
 
+/// Most places of one process from which calls are followed: each is looked at once, and may take a probe of its own.
+const MOST_SITES: u32 = 1024;
+
 impl Discovery {
     /// Becomes readable when a process makes such calls; `None` where the kernel can not tell.
     pub fn foreign_calls(&self) -> Option<BorrowedFd<'_>> {
@@ -34,19 +37,24 @@ impl Discovery {
 
     /// A process ended.
     pub fn forget(&mut self, pid: u32) {
-        let mut had = false;
+        if self.foreign_sites.remove(&pid).is_none() {
+            return;
+        }
         for attached in self.attached.values_mut() {
-            let before = attached.returns.len();
             attached.returns.retain(|(owner, _), _| *owner != pid);
-            had |= attached.returns.len() != before;
         }
-        if had {
-            self.programs.forget_foreign(pid);
-        }
+        self.programs.forget_foreign(pid);
     }
 
     /// Answers what the process does that can not be followed, and why.
     fn follow(&mut self, site: ForeignSite) -> Result<(), String> {
+        let sites = self.foreign_sites.entry(site.pid).or_default();
+        *sites = sites.saturating_add(1);
+        if *sites > MOST_SITES {
+            return Err(format!(
+                "calls on stacks that are not its threads' own from more than {MOST_SITES} places"
+            ));
+        }
         let found = self.attached.values_mut().find_map(|attached| {
             let hook = attached.probes.hook(site.hook)?.clone();
             Some((attached, hook))
@@ -60,13 +68,17 @@ impl Discovery {
             return Err(format!("{calls}, and it is not clear where it returns"));
         };
         let refused = |error| format!("{calls}: {error:#}");
-        if let Entry::Vacant(free) = links.entry((site.pid, returns.first())) {
+        let entry = links.entry((site.pid, returns.first()));
+        let is_new = matches!(entry, Entry::Vacant(_));
+        if let Entry::Vacant(free) = entry {
             let exact = format!("/proc/self/fd/{}", file.as_raw_fd());
             let link = self.programs.attach_returns(Path::new(&exact), hook.place, &returns, site.pid);
             free.insert(link.map_err(refused)?);
         }
         self.programs.follow_foreign(site).map_err(refused)?;
-        tracing::info!("process {} {calls}: followed, which costs it 20 µs a call", site.pid);
+        if is_new {
+            tracing::info!("process {} {calls}: followed, which costs it 20 µs a call", site.pid);
+        }
         Ok(())
     }
 }

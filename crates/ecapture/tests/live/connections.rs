@@ -216,3 +216,39 @@ fn processes_of_another_network_namespace() {
     assert_same(&asked.bytes(), &request("/bytes/64/7", None, 0, 0, 1), "the request");
     assert_eq!(asked.same("dst"), &format!("127.0.0.1:{port}"));
 }
+
+/// Writes over one object: through a TCP socket, into memory, and through a Unix socket.
+const MANY_SOCKETS: &str = r#"
+import ctypes, socket, sys
+ssl = ctypes.CDLL('libssl.so.3')
+pointer = ctypes.c_void_p
+for name in ('TLS_client_method', 'SSL_CTX_new', 'SSL_new', 'BIO_s_mem', 'BIO_new'):
+    getattr(ssl, name).restype = pointer
+tcp = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+tls = pointer(ssl.SSL_new(pointer(ssl.SSL_CTX_new(pointer(ssl.TLS_client_method())))))
+ssl.SSL_set_fd(tls, tcp.fileno())
+assert ssl.SSL_connect(tls) == 1
+assert ssl.SSL_write(tls, b'GET ', 4) == 4
+memory = pointer(ssl.BIO_new(pointer(ssl.BIO_s_mem())))
+ssl.SSL_set_bio(tls, memory, memory)
+assert ssl.SSL_write(tls, b'/unknown', 8) == 8
+here, there = socket.socketpair()
+ssl.SSL_set_fd(tls, here.fileno())
+assert ssl.SSL_write(tls, b'/unix', 5) == 5
+"#;
+
+#[test]
+fn an_object_that_gets_another_socket() {
+    let lab = Lab::new();
+    let server = lab.server(&[]);
+    let capture = lab.capture();
+    let mut command = lab.command("/usr/bin/python3");
+    let client = Running::start(command.args(["-c", MANY_SOCKETS, &server.port.to_string()]));
+    let pid = client.pid();
+    client.finish().succeeded();
+    let records = capture.stop().complete().of(pid).way(SENT);
+    assert_same(&records.bytes(), b"GET /unknown/unix", "what was written");
+    let peers: Vec<Option<&str>> =
+        records.0.iter().map(|record| record.has("dst").then(|| record.text("dst"))).collect();
+    assert_eq!(peers, [Some(&*format!("127.0.0.1:{}", server.port)), None, Some("unix:")]);
+}
