@@ -33,7 +33,8 @@ pub(super) fn find(
 }
 
 fn keys(binary: &Binary<'_>, symbols: &Symbols, decoder: &mut Decoder) -> Result<(Path, MasterSecret), Why> {
-    let session = object::session(binary, symbols, decoder).ok_or("no function shows the session")??;
+    let session = object::sessions(binary, symbols, decoder).ok_or("no function shows the session")??;
+    let session = only(session.into_iter())?;
     let (mut randoms, mut secrets) = (Vec::new(), Vec::new());
     object::explore(binary, symbols, decoder, GENERATE, |pool, state, event, own| {
         let (Event::Call { .. } | Event::Leave { conditional: false, .. }) = event else { return Next::Go };
@@ -64,7 +65,7 @@ fn keys(binary: &Binary<'_>, symbols: &Symbols, decoder: &mut Decoder) -> Result
         return Err("no code reads its length");
     }
     let length = Path::new(secret.loads(), at).ok_or("the session is too far away")?;
-    Ok((random, MasterSecret { secret, length, width: 4 }))
+    Ok((random, MasterSecret { secret, length, width: 4, established: false }))
 }
 
 fn stacked(pool: &mut Pool, state: &State, stack: u8, place: i64) -> Option<Id> {
