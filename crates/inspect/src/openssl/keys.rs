@@ -6,7 +6,7 @@ use super::internal::Why;
 use super::labels::{self, Receiver};
 use super::secret::{self, Roles};
 use super::survey::Survey;
-use super::{known, legacy, master, object};
+use super::{known, master, object, prf};
 use crate::binary::Binary;
 use crate::code::Decoder;
 use crate::hook::{Evidence, Hook, Purpose};
@@ -32,23 +32,28 @@ pub(super) fn find(
 ) -> Keys {
     let mut decoder = Decoder::default();
     let mut keys = Keys::default();
-    let accessor = keys.noted(object::CLIENT_RANDOM, object::client_random(binary, symbols, &mut decoder));
+    let given = keys.noted(object::CLIENT_RANDOM, object::client_random(binary, symbols, &mut decoder));
+    let computed = match given {
+        Some(_) => None,
+        None => keys.noted("keys", prf::find(binary, survey, &mut decoder)),
+    };
+    let accessor = given
+        .map(|path| (path, object::CLIENT_RANDOM))
+        .or(computed.map(|computed| (computed.client_random, prf::FUNCTION)));
     let logger = keys.noted("secrets", logger(binary, survey, &mut decoder, accessor).transpose());
     if let Some(logger) = &logger {
         keys.hooks.extend(logger.hook(binary, &mut decoder));
     }
-    if let Some(client_random) = logger.as_ref().map(|logger| logger.random).or(accessor) {
+    if let Some(client_random) =
+        logger.as_ref().map(|logger| logger.random).or(accessor.map(|(path, _)| path))
+    {
         let logged = logger.as_ref().map(|logger| (&logger.receiver, &logger.roles));
-        let master = master::find(binary, symbols, &mut decoder, client_random, logged, sessions).transpose();
-        let master = keys.noted("master secret", master);
+        let master = master::find(binary, symbols, &mut decoder, client_random, logged, sessions)
+            .and_then(|master| master::agreed(master, computed.and_then(prf::Shown::master)));
+        let master = keys.noted("master secret", master.transpose());
         let exporter = logged.map(|(receiver, roles)| object::exporter(receiver, roles));
         let exporter = keys.noted("exporter secret", exporter);
         keys.object = Some(ObjectKeys { client_random, master, exporter });
-    }
-    if keys.object.is_none()
-        && let Some((client_random, master)) = keys.noted("keys", legacy::find(binary, symbols, &mut decoder))
-    {
-        keys.object = Some(ObjectKeys { client_random, master: Some(master), exporter: None });
     }
     if keys.hooks.is_empty() && keys.object.is_some_and(|object| object.master.is_some()) {
         keys.hooks = handshakes(binary, symbols, &mut decoder);
@@ -83,7 +88,7 @@ fn logger(
     binary: &Binary<'_>,
     survey: &Survey<'_, '_>,
     decoder: &mut Decoder,
-    accessor: Option<Path>,
+    accessor: Option<(Path, &'static str)>,
 ) -> Result<Option<Logger>, Why> {
     if survey.texts.labels.is_empty() {
         return Ok(None);

@@ -151,7 +151,7 @@ fn calls_with(
 /// What is known behind an instruction: on a way from the start of the function or, if none is found, from what is
 /// before it.
 fn state_at(explorer: &mut Explorer<'_, '_>, before: &[Placed], insn: Placed) -> Option<State> {
-    let mut state = match explorer.arrive(insn.0) {
+    let mut state = match explorer.arrive(insn.0, |_, _, _| Next::Go) {
         Some(state) => state,
         None => {
             let mut state = State::new(&mut explorer.pool)?;

@@ -64,7 +64,7 @@ fn beside(client_random: Path, sessions: &[Path]) -> Result<Path, Why> {
     only(sessions.iter().filter(is_beside).copied())
 }
 
-fn agreed<T: PartialEq>(one: Option<T>, other: Option<T>) -> Result<Option<T>, Why> {
+pub(super) fn agreed<T: PartialEq>(one: Option<T>, other: Option<T>) -> Result<Option<T>, Why> {
     match (one, other) {
         (Some(one), Some(other)) if one != other => {
             Err("two functions disagree about where the master secret is")

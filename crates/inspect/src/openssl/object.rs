@@ -94,7 +94,7 @@ fn accessor<T: PartialEq>(
     answer: fn(&mut Pool, &State, Event, &Arguments) -> Option<T>,
 ) -> Option<Result<Vec<T>, Why>> {
     let mut answers = Vec::new();
-    let complete = explore_with(binary, symbols, decoder, name, tls, |pool, state, event, own| {
+    let complete = explore(binary, symbols, decoder, name, tls, |pool, state, event, own| {
         if let Some(answer) = answer(pool, state, event, own)
             && !answers.contains(&answer)
         {
@@ -106,18 +106,8 @@ fn accessor<T: PartialEq>(
 }
 
 /// Calls `meet` for what is met in a function; whether all of it was seen, `None` if it is not defined here.
-pub(super) fn explore(
-    binary: &Binary<'_>,
-    symbols: &Symbols,
-    decoder: &mut Decoder,
-    name: &str,
-    meet: impl FnMut(&mut Pool, &State, Event, &Arguments) -> Next,
-) -> Option<bool> {
-    explore_with(binary, symbols, decoder, name, false, meet)
-}
-
 /// `tls`: the first field of the object, its type since OpenSSL 3.2, is 0.
-fn explore_with(
+fn explore(
     binary: &Binary<'_>,
     symbols: &Symbols,
     decoder: &mut Decoder,
@@ -130,9 +120,8 @@ fn explore_with(
     let extent = symbol.address..symbol.address.checked_add(symbol.size)?;
     let mut explorer = Explorer::new(&code, extent, decoder);
     let mut state = State::new(&mut explorer.pool)?;
-    let (registers, stack) = (code.abi().args, code.abi().stack);
-    let own =
-        Arguments { all: registers.iter().map(|&register| state.get(register)).collect(), registers, stack };
+    let registers = code.abi().args;
+    let own = Arguments { all: registers.iter().map(|&register| state.get(register)).collect(), registers };
     if tls {
         let zero = explorer.pool.constant(0)?;
         state.store(&explorer.pool, own.all[0], 4, Some(zero))?;
@@ -141,11 +130,10 @@ fn explore_with(
 }
 
 /// The arguments of the function that is explored, at its start.
-pub(super) struct Arguments {
-    pub(super) all: Vec<Id>,
+struct Arguments {
+    all: Vec<Id>,
     /// Where arguments are passed.
-    pub(super) registers: &'static [Reg],
-    pub(super) stack: Reg,
+    registers: &'static [Reg],
 }
 
 /// The way from the first argument to what is copied to the second, by a call or by the first bytes of it.

@@ -1,11 +1,12 @@
 //! The texts that tell functions apart, and the code that loads them: one walk over the constants of a file and one
 //! over its code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::internal::Why;
 use super::known::REPORTED;
 use super::labels::LABELS;
+use super::prf;
 use super::source::{FILES, Source};
 use crate::binary::Binary;
 use crate::constants::search;
@@ -20,6 +21,8 @@ pub(super) struct Texts {
     pub(super) labels: BTreeMap<u64, &'static str>,
     /// Names of functions that OpenSSL gives with its errors, by address.
     pub(super) names: BTreeMap<u64, &'static str>,
+    /// Where [`prf::SEED`] is.
+    pub(super) seeds: BTreeSet<u64>,
     /// Paths of source files.
     pub(super) sources: Vec<Source>,
     /// There are too many to be trusted.
@@ -31,6 +34,7 @@ pub(super) struct Texts {
 enum Kind {
     Label,
     Name,
+    Seed,
     File,
 }
 
@@ -39,7 +43,8 @@ impl Texts {
         let labels = LABELS.iter().map(|label| (Kind::Label, *label));
         let names = REPORTED.iter().map(|(name, _)| (Kind::Name, *name));
         let files = FILES.iter().map(|file| (Kind::File, *file));
-        let all: Vec<_> = labels.chain(names).chain(files).collect();
+        let seed = [(Kind::Seed, prf::SEED)];
+        let all: Vec<_> = labels.chain(names).chain(seed).chain(files).collect();
         let bytes: Vec<_> = all.iter().map(|(_, text)| text.as_bytes()).collect();
         let mut texts = Self::default();
         let all_seen = search(binary, &bytes, |address, before, which| {
@@ -47,6 +52,7 @@ impl Texts {
             match kind {
                 Kind::Label => drop(texts.labels.insert(address, text)),
                 Kind::Name => drop(texts.names.insert(address, text)),
+                Kind::Seed => drop(texts.seeds.insert(address)),
                 Kind::File => Source::add(&mut texts.sources, text, address, before),
             }
         })?;
@@ -60,7 +66,12 @@ impl Texts {
     }
 
     fn wanted(&self) -> Wanted {
-        let texts = self.labels.keys().chain(self.names.keys()).map(|&at| at..at.saturating_add(1));
+        let texts = self
+            .labels
+            .keys()
+            .chain(self.names.keys())
+            .chain(&self.seeds)
+            .map(|&at| at..at.saturating_add(1));
         texts.chain(self.sources.iter().flat_map(|source| source.starts.iter().cloned())).collect()
     }
 }

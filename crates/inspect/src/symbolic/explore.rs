@@ -210,11 +210,16 @@ impl<'c, 'd> Explorer<'c, 'd> {
         }
     }
 
-    /// What is known where control gets to an instruction from the start of the function, on one of the ways there.
-    pub(crate) fn arrive(&mut self, at: u64) -> Option<State> {
+    /// What is known where control gets to an instruction from the start of the function, on one of the ways there;
+    /// calls `meet` for what is met on the ways.
+    pub(crate) fn arrive(
+        &mut self,
+        at: u64,
+        meet: impl FnMut(&mut Pool, &State, Event) -> Next,
+    ) -> Option<State> {
         let state = State::new(&mut self.pool)?;
         self.goal = Some(Goal { at, leading: self.leading_to(at), arrived: None });
-        self.explore(self.extent.start, state, |_, _, _| Next::Go);
+        self.explore(self.extent.start, state, meet);
         self.steps = 0;
         self.goal.take()?.arrived
     }

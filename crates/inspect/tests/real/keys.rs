@@ -32,7 +32,8 @@ fn usual(client_random: Path) -> Secret {
 
 /// Where tests/fakes/keylog.c has them.
 fn object_keys() -> ObjectKeys {
-    let master = MasterSecret { secret: path(&[16], 16), length: path(&[16], 8), width: 8 };
+    let master =
+        MasterSecret { secret: path(&[16], 16), length: path(&[16], 8), width: 8, established: false };
     ObjectKeys { client_random: path(&[8], 8), master: Some(master), exporter: Some(Path::plus(32)) }
 }
 
@@ -41,7 +42,12 @@ fn object_keys() -> ObjectKeys {
 fn the_system_library_has_its_keys_where_its_headers_say() {
     let found = found_in(SYSTEM).unwrap();
     assert_eq!(secret_of(&found), usual(Path::plus(0x160)));
-    let master = MasterSecret { secret: path(&[0x918], 0x50), length: path(&[0x918], 8), width: 8 };
+    let master = MasterSecret {
+        secret: path(&[0x918], 0x50),
+        length: path(&[0x918], 8),
+        width: 8,
+        established: false,
+    };
     let keys = ObjectKeys {
         client_random: Path::plus(0x160),
         master: Some(master),

@@ -7,6 +7,7 @@ use super::errors::Errors;
 use super::outline::{Function, Outline};
 use super::{Findings, Found, established};
 use crate::binary::Binary;
+use crate::code::body::Body;
 use crate::code::flow::{CallSite, Summary, Value};
 use crate::code::{Decoder, Target};
 use crate::error::ElfError;
@@ -36,14 +37,33 @@ struct Library<'b, 'f> {
 /// A function that reports errors in a source file.
 pub(super) struct Reporting {
     pub(super) function: Function,
-    /// Source file and reasons.
-    reasons: Vec<(&'static str, BTreeSet<u64>)>,
+    reports: Vec<Report>,
+}
+
+/// An error that a function reports.
+struct Report {
+    file: &'static str,
+    reason: u64,
+    /// The instruction that loads the file's path for it.
+    at: u64,
 }
 
 impl Reporting {
-    /// Whether it reports an error for that reason in one of the source files.
-    pub(super) fn reports(&self, files: &[&str], reason: u64) -> bool {
-        self.reasons.iter().any(|(file, reasons)| files.contains(file) && reasons.contains(&reason))
+    fn new(function: Function, body: &Body, sources: &[&Source]) -> Self {
+        let mut reports = Vec::new();
+        for source in sources {
+            for at in function.paths(source) {
+                let reasons = Errors::of(body, std::iter::once(at), LIBRARY).reasons;
+                reports.extend(reasons.into_iter().map(|reason| Report { file: source.file, reason, at }));
+            }
+        }
+        Self { function, reports }
+    }
+
+    /// Where it reports an error for that reason in one of the source files.
+    pub(super) fn reports(&self, files: &[&str], reason: u64) -> impl Iterator<Item = u64> {
+        let same = move |report: &&Report| files.contains(&report.file) && report.reason == reason;
+        self.reports.iter().filter(same).map(|report| report.at)
     }
 }
 
@@ -66,9 +86,7 @@ pub(super) fn find(
     };
     for function in library.outline.functions(&mut decoder) {
         let Some(body) = library.outline.body(&function, &mut decoder) else { continue };
-        let errors = |source: &&Source| Errors::of(&body, function.paths(source), LIBRARY).reasons;
-        let reasons = sources.iter().map(|source| (source.file, errors(source))).collect();
-        library.functions.push(Reporting { function, reasons });
+        library.functions.push(Reporting::new(function, &body, &sources));
     }
     library.findings(&mut decoder).map(Ok)
 }
@@ -121,7 +139,9 @@ impl Library<'_, '_> {
     /// The starts of functions with all these reasons.
     fn with<'l>(&'l self, reasons: &'l [u64]) -> impl Iterator<Item = u64> + 'l {
         let whole = self.functions.iter().filter(|reporting| !reporting.function.shared);
-        let with = whole.filter(|own| reasons.iter().all(|reason| own.reports(&["ssl_lib.cc"], *reason)));
+        let with = whole.filter(|own| {
+            reasons.iter().all(|reason| own.reports(&["ssl_lib.cc"], *reason).next().is_some())
+        });
         with.map(|own| own.function.extent.start)
     }
 

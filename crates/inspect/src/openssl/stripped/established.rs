@@ -17,22 +17,26 @@ use crate::symbolic::{Event, Next};
 const SIGNS: [(&[&str], u64); 2] = [(&["handshake.cc"], 273), (&["extensions.cc", "t1_lib.cc"], 263)];
 
 /// Ways from the connection object to the session, which end with a load; one is usual.
-pub(super) fn find(
-    outline: &Outline<'_, '_>,
-    functions: &[Reporting],
-    decoder: &mut Decoder,
-) -> Vec<Path> {
+pub(super) fn find(outline: &Outline<'_, '_>, functions: &[Reporting], decoder: &mut Decoder) -> Vec<Path> {
     let [one, other] = SIGNS.map(|(files, reason)| {
-        let compare = functions.iter().filter(|function| function.reports(files, reason));
-        compare.flat_map(|compare| followed(outline, &compare.function, decoder)).collect::<BTreeSet<_>>()
+        let reports = functions
+            .iter()
+            .flat_map(|function| function.reports(files, reason).map(|report| (&function.function, report)));
+        reports.flat_map(|(function, at)| followed(outline, function, at, decoder)).collect::<BTreeSet<_>>()
     });
     one.intersection(&other).copied().collect()
 }
 
-/// Pointers that are followed from the first argument, a handshake, through the connection object that it points to.
-fn followed(outline: &Outline<'_, '_>, function: &Function, decoder: &mut Decoder) -> BTreeSet<Path> {
+/// Pointers that are followed, on the way to an error, from the first argument, a handshake, through the connection
+/// object that it points to.
+fn followed(
+    outline: &Outline<'_, '_>,
+    function: &Function,
+    at: u64,
+    decoder: &mut Decoder,
+) -> BTreeSet<Path> {
     let mut found = BTreeSet::new();
-    outline.explore(function, decoder, |pool, handshake, event| {
+    outline.arrive(function, at, decoder, |pool, handshake, event| {
         if let Event::Read { from, .. } = event
             && let Some(way) = pool.path(handshake, from)
             && let [_object, state, session] = *way.loads()

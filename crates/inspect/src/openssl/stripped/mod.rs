@@ -45,10 +45,7 @@ impl Findings {
 }
 
 /// The plaintext hooks of a file, without its symbols; and the ways from a connection object to its session.
-pub(super) fn resolve(
-    binary: &Binary<'_>,
-    survey: &Survey<'_, '_>,
-) -> (Result<OpenSsl, Refusal>, Vec<Path>) {
+pub(super) fn resolve(binary: &Binary<'_>, survey: &Survey<'_, '_>) -> (Result<OpenSsl, Refusal>, Vec<Path>) {
     match findings(binary, survey) {
         Ok(mut findings) => {
             let sessions = std::mem::take(&mut findings.sessions);

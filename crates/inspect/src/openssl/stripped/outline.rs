@@ -208,10 +208,11 @@ impl<'b, 'f> Outline<'b, 'f> {
         Body::read(&extents.map(|extent| self.code(extent)).collect::<Vec<_>>(), decoder)
     }
 
-    /// Calls `meet` for what is met in a function; it gets the first argument, too.
-    pub(super) fn explore(
+    /// Calls `meet` for what is met on a way to an instruction of a function; it gets the first argument, too.
+    pub(super) fn arrive(
         &self,
         function: &Function,
+        at: u64,
         decoder: &mut Decoder,
         mut meet: impl FnMut(&mut Pool, Id, Event) -> Next,
     ) {
@@ -219,7 +220,7 @@ impl<'b, 'f> Outline<'b, 'f> {
         let mut explorer = Explorer::new(&code, function.extent.clone(), decoder);
         if let Some(state) = State::new(&mut explorer.pool) {
             let first = state.get(code.abi().args[0]);
-            explorer.explore(function.extent.start, state, |pool, _, event| meet(pool, first, event));
+            explorer.arrive(at, |pool, _, event| meet(pool, first, event));
         }
     }
 
