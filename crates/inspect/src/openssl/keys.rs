@@ -40,13 +40,15 @@ pub(super) fn find(
     let accessor = given
         .map(|path| (path, object::CLIENT_RANDOM))
         .or(computed.map(|computed| (computed.client_random, prf::FUNCTION)));
-    let logger = keys.noted("secrets", logger(binary, survey, &mut decoder, accessor).transpose());
+    let logger = logger(binary, survey, &mut decoder, accessor);
+    // What only code without symbols shows does not stand against the logger.
+    let computed = computed.filter(|_| logger.is_ok());
+    let accessor = given.or(computed.map(|computed| computed.client_random));
+    let logger = keys.noted("secrets", logger.transpose());
     if let Some(logger) = &logger {
         keys.hooks.extend(logger.hook(binary, &mut decoder));
     }
-    if let Some(client_random) =
-        logger.as_ref().map(|logger| logger.random).or(accessor.map(|(path, _)| path))
-    {
+    if let Some(client_random) = logger.as_ref().map(|logger| logger.random).or(accessor) {
         let logged = logger.as_ref().map(|logger| (&logger.receiver, &logger.roles));
         let master = master::find(binary, symbols, &mut decoder, client_random, logged, sessions)
             .and_then(|master| master::agreed(master, computed.and_then(prf::Shown::master)));

@@ -1,5 +1,5 @@
 //! Where a connection object has its keys, by the function that computes the keys of TLS 1.2 and earlier from the
-//! master secret. It is in every version of OpenSSL, and needs no symbols.
+//! master secret. It is in every version of OpenSSL, and found without symbols.
 //!
 //! It calls `PRF(…, "key expansion", 13, server_random, 32, client_random, 32, …, master_key, length, …)`, or, where
 //! the compiler made that part of it, `P_hash(…, master_key, half, "key expansion", 13, …)`. LibreSSL has the secret
@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use super::internal::Why;
 use super::secret::{RANDOM, loaded};
+use super::source::{Language, Source};
 use super::survey::Survey;
 use crate::binary::Binary;
 use crate::code::{Code, Decoder};
@@ -47,6 +48,10 @@ pub(super) fn find(
     survey: &Survey<'_, '_>,
     decoder: &mut Decoder,
 ) -> Option<Result<Shown, Why>> {
+    // In BoringSSL the function may get a handshake instead of the object.
+    if !survey.sources().filter_map(Source::language).eq([Language::C]) {
+        return None;
+    }
     let functions = survey.functions.as_ref().ok()?;
     let loads = survey.loads.iter().filter(|load| survey.texts.seeds.contains(&load.to));
     let extents: BTreeSet<_> = loads
