@@ -91,6 +91,28 @@ fn without_functions_that_give_keys_the_calls_tell() {
 }
 
 #[test]
+fn of_several_sessions_the_established_one_is_the_connections() {
+    let shop = Workshop::new();
+    let found = found_in(shop.gcc("keylog.c", &format!("{LIBRARY} -O2 -DESTABLISHED"))).unwrap();
+    let session = [8, 72];
+    let (secret, length) = (path(&session, 16), path(&session, 8));
+    let master = MasterSecret { secret, length, width: 8, established: true };
+    assert_eq!(found.keys, Some(ObjectKeys { master: Some(master), ..object_keys() }), "{:?}", found.notes);
+}
+
+#[test]
+fn without_a_logger_the_computation_of_keys_tells() {
+    let shop = Workshop::new();
+    let (secret, length) = (path(&[16], 8), path(&[16], 4));
+    let master = MasterSecret { secret, length, width: 4, established: false };
+    let expected = ObjectKeys { client_random: path(&[8], 40), master: Some(master), exporter: None };
+    for options in ["-O2", "-Os", "-O2 -DSECRET_FIRST", "-O2 -DHALVES"] {
+        let found = found_in(shop.gcc("prf.c", &format!("{LIBRARY} {options}"))).unwrap();
+        assert_eq!(found.keys, Some(expected), "{options}: {:?}", found.notes);
+    }
+}
+
+#[test]
 fn arguments_are_told_by_the_calls_where_functions_were_merged() {
     let shop = Workshop::new();
     let found = found_in(shop.gcc("keylog.c", &format!("{LIBRARY} -O2 -DMERGED"))).unwrap();
