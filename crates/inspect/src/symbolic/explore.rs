@@ -423,9 +423,9 @@ mod tests {
         let code = Code::from_bytes(Machine::X86_64, START, bytes);
         let mut decoder = Decoder::default();
         let mut explorer = Explorer::new(&code, START..START + bytes.len() as u64, &mut decoder);
-        let state = explorer.arrive(START + 13).unwrap();
+        let state = explorer.arrive(START + 13, |_, _, _| Next::Go).unwrap();
         let own = explorer.pool.add(Node::Start(7)).unwrap();
         assert_eq!(explorer.pool.path(own, state.get(6)), Some(Path::plus(16)));
-        assert!(explorer.arrive(START + 1).is_none());
+        assert!(explorer.arrive(START + 1, |_, _, _| Next::Go).is_none());
     }
 }
