@@ -216,7 +216,7 @@ mod tests {
     fn of_an_established_session_only_the_exporter_secret_tells() {
         let line = [("CLIENT_RANDOM", vec![9; 48])];
         // BoringSSL has other things around it, as pointers.
-        for (slots, expected) in [(["", SERVER_TRAFFIC, ""], &line[..]), (["", "", EXPORTER], &[])] {
+        for (slots, expected) in [(["", SERVER_TRAFFIC, ""], &line[..]), (["", "", EXPORTER], &[][..])] {
             let (mut bytes, exporter) = memory(&slots);
             bytes[exporter + SLOT..].fill(5);
             let window = Some(Window { bytes: &bytes, exporter });
