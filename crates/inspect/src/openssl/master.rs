@@ -5,20 +5,12 @@
 
 use super::internal::Why;
 use super::labels::{CLIENT_RANDOM as LABEL, EARLY_EXPORTER, Receiver};
-use super::object::{self, only};
+use super::object::{self, Field, only};
 use super::secret::{Roles, loaded, way};
 use crate::binary::Binary;
 use crate::code::Decoder;
 use crate::place::{MasterSecret, Path};
 use crate::symbols::Symbols;
-
-/// Where a session has the master secret.
-#[derive(Clone, Copy, PartialEq)]
-struct Field {
-    secret: i32,
-    length: i32,
-    width: u8,
-}
 
 /// By the functions that give it to programs, and by the calls of the logger that hand it over. Both must agree where
 /// there are both. `sessions`: the ways to the established session that code without symbols shows.
@@ -37,7 +29,6 @@ pub(super) fn find(
         ways => (Some(beside(client_random, ways)?), true),
     };
     let given = object::in_session(binary, symbols, decoder).transpose()?;
-    let given = given.map(|(secret, (length, width))| Field { secret, length, width });
     let (mut handed_over, mut whole) = (None, None);
     if let Some((receiver, roles)) = logged {
         handed_over = logged_field(receiver, roles)?;

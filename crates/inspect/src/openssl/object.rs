@@ -48,15 +48,25 @@ pub(super) fn sessions(
     Some(ways).filter(|ways| ways.as_ref().map_or(true, |ways| !ways.is_empty()))
 }
 
-/// The master secret's distance from the start of a session, and that of its length, with the bytes that this has.
+/// Where a session has the master secret: distances from its start.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Field {
+    pub(super) secret: i32,
+    pub(super) length: i32,
+    /// Bytes of the length.
+    pub(super) width: u8,
+}
+
+/// By the function that gives it; `None` if the file does not define that.
 pub(super) fn in_session(
     binary: &Binary<'_>,
     symbols: &Symbols,
     decoder: &mut Decoder,
-) -> Option<Result<(i32, (i32, u8)), Why>> {
+) -> Option<Result<Field, Why>> {
     let secret = accessor(binary, symbols, decoder, MASTER_KEY, false, copied_field).and_then(single)?;
     let length = accessor(binary, symbols, decoder, MASTER_KEY, false, returned_length).and_then(single)?;
-    Some(secret.and_then(|secret| Ok((secret, length?))))
+    let field = |secret| length.map(|(length, width)| Field { secret, length, width });
+    Some(secret.and_then(field))
 }
 
 /// The only one.
