@@ -57,6 +57,8 @@ test: test-deps ## all checks and tests, and a run on Linux 5.10 and 6.1
 	@$(MAKE) fuzz
 	@$(MAKE) live
 	@$(STEP) "static binary" $(MAKE) all
+	@$(STEP) "files of the corpus, a few" $(CORPUS) fetch --ci
+	@$(STEP) "inspect on them" $(CORPUS) grade --ci
 	@$(MAKE) vm
 
 test-all: test ## make test, and longer: more property cases, newer kernels, kernel TLS, advisories

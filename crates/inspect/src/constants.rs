@@ -16,7 +16,7 @@ pub(crate) const MOST: u64 = 256 << 20;
 /// Longest string, and longest path before one, of which all is seen.
 const LONGEST: usize = 256;
 /// Most places of strings; more are too strange to trust.
-pub(crate) const MOST_PLACES: usize = 64;
+const MOST_PLACES: usize = 128;
 
 /// Read-only data: by section where there are sections, else all that is loaded and cannot be written.
 pub(crate) fn constants(binary: &Binary<'_>) -> Vec<Range> {
@@ -39,12 +39,12 @@ pub(crate) fn constants(binary: &Binary<'_>) -> Vec<Range> {
 }
 
 /// Finds strings in the constants that end with a NUL, in one walk; `found` gets the address, what is before it,
-/// and which string it is.
+/// and which string it is. Whether these are all places.
 pub(crate) fn search(
     binary: &Binary<'_>,
     strings: &[&[u8]],
     mut found: impl FnMut(u64, &[u8], usize),
-) -> Result<(), ElfError> {
+) -> Result<bool, ElfError> {
     let finders: Vec<_> = strings.iter().map(memmem::Finder::new).collect();
     let (mut left, mut seen) = (MOST, BTreeSet::new());
     for range in constants(binary) {
@@ -69,5 +69,5 @@ pub(crate) fn search(
             if seen.len() < MOST_PLACES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
     }
-    Ok(())
+    Ok(seen.len() < MOST_PLACES)
 }

@@ -157,8 +157,10 @@ pub struct MasterSecret {
     pub secret: Path,
     /// Address of its length; 0 before the handshake.
     pub length: Path,
-    /// Bytes that the length itself has: 8, 4 in OpenSSL 1.0.2, 1 in BoringSSL.
+    /// Bytes that the length itself has: 8, 4 in OpenSSL before 1.1.1, 1 or 4 in BoringSSL.
     pub width: u8,
+    /// The object has no session before its handshake is complete: BoringSSL.
+    pub established: bool,
 }
 
 #[cfg(test)]

@@ -86,6 +86,8 @@ pub struct MasterSecret {
     pub length: Chain,
     /// Bytes that the length has.
     pub width: u8,
+    /// There is no session before the handshake is complete.
+    pub established: bool,
 }
 
 /// Which word of `struct pt_regs` has a general-purpose register, by its number in the instruction encoding.
@@ -245,8 +247,10 @@ impl Described for ObjectKeys {
             bytes.extend(bytes_of(chain)?);
         }
         bytes.extend(master.map_or(0, |master| u32::from(master.width)).to_ne_bytes());
-        // READ_RANDOM, READ_MASTER, READ_WINDOW
-        let has = 1 | u32::from(master.is_some()) << 1 | u32::from(self.exporter.is_some()) << 2;
+        // READ_RANDOM, READ_MASTER, READ_WINDOW, ESTABLISHED
+        let established = master.is_some_and(|master| master.established);
+        let has = [true, master.is_some(), self.exporter.is_some(), established];
+        let has = has.into_iter().enumerate().map(|(bit, has)| u32::from(has) << bit).sum::<u32>();
         bytes.extend(has.to_ne_bytes());
         Some(bytes)
     }

@@ -93,10 +93,11 @@ struct secret_event {
 #define WINDOW_AFTER 128
 #define WINDOW_LEN (WINDOW_BEFORE + WINDOW_AFTER)
 
-/* object_event.read: what could be read */
+/* object_event.read: what could be read, and of which kind it is */
 #define READ_RANDOM 1
 #define READ_MASTER 2
 #define READ_WINDOW 4
+#define ESTABLISHED 8 /* of READ_MASTER: there is no session before the handshake is complete */
 
 struct object_event {
 	struct event_head head;
@@ -191,7 +192,7 @@ struct object_keys {
 	struct chain master_length;
 	struct chain exporter;
 	__u32 master_width; /* bytes of its length */
-	__u32 has; /* READ_* */
+	__u32 has; /* READ_*, ESTABLISHED */
 };
 
 /* Entries of each table of descriptions; the first is never used, or stands for "none". */

@@ -110,6 +110,8 @@ pub struct Object<'a> {
     pub master: Option<&'a [u8; 48]>,
     /// Memory around the exporter secret of TLS 1.3.
     pub window: Option<Window<'a>>,
+    /// The master secret is of a session that is there only when the handshake is complete.
+    pub established: bool,
 }
 
 /// A piece of an object's memory.
@@ -259,6 +261,7 @@ impl<'a> Secret<'a> {
 const READ_RANDOM: u32 = 1;
 const READ_MASTER: u32 = 2;
 const READ_WINDOW: u32 = 4;
+const ESTABLISHED: u32 = 8;
 
 /// Bytes of the window behind the start of the exporter secret.
 const WINDOW_AFTER: usize = 128;
@@ -276,6 +279,7 @@ impl<'a> Object<'a> {
             client_random: (read & READ_RANDOM != 0).then_some(client_random),
             master: (read & READ_MASTER != 0 && master_length == master.len()).then_some(master),
             window: (read & READ_WINDOW != 0).then_some(Window { bytes, exporter }),
+            established: read & ESTABLISHED != 0,
         })
     }
 }

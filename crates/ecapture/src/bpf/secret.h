@@ -125,7 +125,7 @@ static __always_inline __u32 read_object(const struct object_keys *keys, __u64 o
 		read |= READ_WINDOW;
 	}
 	if (keys->has & READ_MASTER && read_master(keys, object, event))
-		read |= READ_MASTER;
+		read |= READ_MASTER | (keys->has & ESTABLISHED);
 	return read;
 }
 

@@ -118,6 +118,7 @@ fn live_keys(binary: &Binary<'_>, facts: &OpenSsl) -> Option<ObjectKeys> {
             secret: from_object(&master.secret),
             length: from_object(&master.length),
             width: master.width,
+            established: master.established,
         }),
         exporter: keys.exporter.as_ref().map(from_object),
     })

@@ -92,13 +92,19 @@ impl Overrides {
         let found_master = found.and_then(|keys| keys.master);
         let secret = given(Key::MasterSecret).or(found_master.map(|master| master.secret));
         let length = given(Key::MasterLength).or(found_master.map(|master| master.length));
-        let width = found_master.map_or(4, |master| master.width);
+        let (width, established) =
+            found_master.map_or((4, false), |master| (master.width, master.established));
         if secret.is_some() != length.is_some() {
             bail!("--offset: master_secret and master_length are needed together");
         }
         facts.keys = Some(ObjectKeys {
             client_random,
-            master: secret.zip(length).map(|(secret, length)| MasterSecret { secret, length, width }),
+            master: secret.zip(length).map(|(secret, length)| MasterSecret {
+                secret,
+                length,
+                width,
+                established,
+            }),
             exporter: given(Key::ExporterSecret).or(found.and_then(|keys| keys.exporter)),
         });
         if given(Key::ClientRandom).is_some() {

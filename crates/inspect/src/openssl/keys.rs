@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use super::internal::Why;
 use super::labels::{self, Receiver};
 use super::secret::{self, Roles};
-use super::{known, legacy, object};
+use super::survey::Survey;
+use super::{known, master, object, prf};
 use crate::binary::Binary;
 use crate::code::Decoder;
-use crate::error::ElfError;
-use crate::functions::Functions;
 use crate::hook::{Evidence, Hook, Purpose};
 use crate::place::{ObjectKeys, Path};
 use crate::site;
@@ -23,38 +22,45 @@ pub(super) struct Keys {
     pub(super) notes: Vec<String>,
 }
 
-/// Everything about keys in a file.
-pub(super) fn find(binary: &Binary<'_>, symbols: &Symbols) -> Result<Keys, ElfError> {
+/// Everything about keys in a file. `sessions`: the ways from a connection object to its session that code without
+/// symbols shows.
+pub(super) fn find(
+    binary: &Binary<'_>,
+    symbols: &Symbols,
+    survey: &Survey<'_, '_>,
+    sessions: &[Path],
+) -> Keys {
     let mut decoder = Decoder::default();
     let mut keys = Keys::default();
-    let accessor = keys.noted(object::CLIENT_RANDOM, object::client_random(binary, symbols, &mut decoder));
-    let logger = match logger(binary, &mut decoder, accessor)? {
-        Ok(logger) => logger,
-        Err(why) => {
-            keys.notes.push(format!("secrets: {why}"));
-            None
-        }
+    let given = keys.noted(object::CLIENT_RANDOM, object::client_random(binary, symbols, &mut decoder));
+    let computed = match given {
+        Some(_) => None,
+        None => keys.noted("keys", prf::find(binary, survey, &mut decoder)),
     };
+    let accessor = given
+        .map(|path| (path, object::CLIENT_RANDOM))
+        .or(computed.map(|computed| (computed.client_random, prf::FUNCTION)));
+    let logger = logger(binary, survey, &mut decoder, accessor);
+    // What only code without symbols shows does not stand against the logger.
+    let computed = computed.filter(|_| logger.is_ok());
+    let accessor = given.or(computed.map(|computed| computed.client_random));
+    let logger = keys.noted("secrets", logger.transpose());
     if let Some(logger) = &logger {
         keys.hooks.extend(logger.hook(binary, &mut decoder));
     }
     if let Some(client_random) = logger.as_ref().map(|logger| logger.random).or(accessor) {
         let logged = logger.as_ref().map(|logger| (&logger.receiver, &logger.roles));
-        let master = object::master(binary, symbols, &mut decoder, logged).transpose();
-        let master = keys.noted("master secret", master);
+        let master = master::find(binary, symbols, &mut decoder, client_random, logged, sessions)
+            .and_then(|master| master::agreed(master, computed.and_then(prf::Shown::master)));
+        let master = keys.noted("master secret", master.transpose());
         let exporter = logged.map(|(receiver, roles)| object::exporter(receiver, roles));
         let exporter = keys.noted("exporter secret", exporter);
         keys.object = Some(ObjectKeys { client_random, master, exporter });
     }
-    if keys.object.is_none()
-        && let Some((client_random, master)) = keys.noted("keys", legacy::find(binary, symbols, &mut decoder))
-    {
-        keys.object = Some(ObjectKeys { client_random, master: Some(master), exporter: None });
-    }
     if keys.hooks.is_empty() && keys.object.is_some_and(|object| object.master.is_some()) {
         keys.hooks = handshakes(binary, symbols, &mut decoder);
     }
-    Ok(keys)
+    keys
 }
 
 impl Keys {
@@ -82,25 +88,21 @@ struct Logger {
 
 fn logger(
     binary: &Binary<'_>,
+    survey: &Survey<'_, '_>,
     decoder: &mut Decoder,
-    accessor: Option<Path>,
-) -> Result<Result<Option<Logger>, Why>, ElfError> {
-    let places = labels::find(binary)?;
-    if places.is_empty() {
-        return Ok(Ok(None));
+    accessor: Option<(Path, &'static str)>,
+) -> Result<Option<Logger>, Why> {
+    if survey.texts.labels.is_empty() {
+        return Ok(None);
     }
-    let Some(functions) = Functions::read(binary) else { return Ok(Err("no index of the functions")) };
-    let receiver = match labels::receiver(binary, &functions, decoder, &places)? {
-        Ok(Some(receiver)) => receiver,
-        Ok(None) => return Ok(Ok(None)),
-        Err(why) => return Ok(Err(why)),
-    };
+    let functions = survey.functions.as_ref().map_err(|why| *why)?;
+    let Some(receiver) = labels::receiver(binary, survey, functions, decoder)? else { return Ok(None) };
     let size = match functions.around(receiver.address) {
         Some(extent) if extent.start == receiver.address => extent.end.saturating_sub(extent.start),
-        _ => return Ok(Err("the function that gets the names of secrets has no known start")),
+        _ => return Err("the function that gets the names of secrets has no known start"),
     };
-    Ok(secret::roles(binary, &functions, decoder, &receiver, accessor)
-        .map(|(roles, random, shown)| Some(Logger { receiver, size, roles, random, shown })))
+    let (roles, random, shown) = secret::roles(binary, functions, decoder, &receiver, accessor)?;
+    Ok(Some(Logger { receiver, size, roles, random, shown }))
 }
 
 impl Logger {

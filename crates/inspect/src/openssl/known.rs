@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Flavour, legacy, object};
+use super::{Flavour, object};
 use crate::hook::{Arg, Call, Purpose, ResultKind};
 
 /// Which way plaintext moves.
@@ -169,7 +169,7 @@ pub(super) fn all_names() -> Vec<&'static str> {
     let marks = MARKS.iter().map(|&(name, _)| name);
     let internal = [Direction::Read.internal(), Direction::Write.internal()];
     let public = PUBLIC.iter().map(|public| public.name);
-    let keys = HANDSHAKES.into_iter().chain(object::ACCESSORS).chain(legacy::FUNCTIONS);
+    let keys = HANDSHAKES.into_iter().chain(object::ACCESSORS);
     public.chain(LOOKED_AT.iter().copied()).chain(internal).chain(marks).chain(keys).collect()
 }
 

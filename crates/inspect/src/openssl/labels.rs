@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::internal::Why;
+use super::survey::Survey;
 use crate::binary::Binary;
 use crate::code::{Code, Decoder, Flow, Insn, reached};
-use crate::constants::{MOST_PLACES, search};
-use crate::error::ElfError;
 use crate::functions::Functions;
-use crate::references::{Reference, Use, Wanted, references};
+use crate::references::Reference;
 use crate::site::function_code;
 use crate::symbolic::{Event, Explorer, Id, Next, Pool, State};
 
@@ -22,7 +21,7 @@ pub(super) const EXPORTER: &str = "EXPORTER_SECRET";
 pub(super) const EARLY_EXPORTER: &str = "EARLY_EXPORTER_SECRET";
 
 /// All names, of which a linker may merge one with the end of another.
-const LABELS: [&str; 8] = [
+pub(super) const LABELS: [&str; 8] = [
     CLIENT_RANDOM,
     EXPORTER,
     EARLY_EXPORTER,
@@ -59,31 +58,17 @@ pub(super) struct Receiver {
 /// A function and the position of the label among its arguments.
 type Callee = (u64, usize);
 
-/// Where the labels are.
-pub(super) fn find(binary: &Binary<'_>) -> Result<BTreeMap<u64, &'static str>, ElfError> {
-    let mut places = BTreeMap::new();
-    search(binary, &LABELS.map(str::as_bytes), |address, _, which| {
-        places.insert(address, LABELS[which]);
-    })?;
-    Ok(places)
-}
-
-/// The function that every reference to a label leads to with the label in the same place; `None` if there are no
-/// references.
+/// The function that every load of a label leads to with the label in the same place; `None` if there are no loads.
 pub(super) fn receiver(
     binary: &Binary<'_>,
+    survey: &Survey<'_, '_>,
     functions: &Functions<'_, '_>,
     decoder: &mut Decoder,
-    places: &BTreeMap<u64, &'static str>,
-) -> Result<Result<Option<Receiver>, Why>, ElfError> {
-    if places.len() >= MOST_PLACES {
-        return Ok(Err("the names of secrets are in too many places"));
-    }
-    let wanted: Wanted = places.keys().map(|&at| at..at + 1).collect();
-    let Some(references) = references(binary, &wanted)? else { return Ok(Err("too much code")) };
-    let loads: Vec<_> = references.iter().filter(|reference| reference.used == Use::Load).collect();
+) -> Result<Option<Receiver>, Why> {
+    let places = &survey.texts.labels;
+    let loads: Vec<_> = survey.loads.iter().filter(|load| places.contains_key(&load.to)).collect();
     if loads.len() > MOST_REFERENCES {
-        return Ok(Err("the names of secrets are used too often"));
+        return Err("the names of secrets are used too often");
     }
     let mut sites: BTreeMap<Callee, Vec<Site>> = BTreeMap::new();
     let mut common: Option<BTreeSet<Callee>> = None;
@@ -99,7 +84,7 @@ pub(super) fn receiver(
             sites.entry(callee).or_default().push(Site { label, call, arguments, pool });
         }
     }
-    Ok(only(common, sites))
+    only(common, sites)
 }
 
 fn only(
@@ -166,7 +151,7 @@ fn calls_with(
 /// What is known behind an instruction: on a way from the start of the function or, if none is found, from what is
 /// before it.
 fn state_at(explorer: &mut Explorer<'_, '_>, before: &[Placed], insn: Placed) -> Option<State> {
-    let mut state = match explorer.arrive(insn.0) {
+    let mut state = match explorer.arrive(insn.0, |_, _, _| Next::Go) {
         Some(state) => state,
         None => {
             let mut state = State::new(&mut explorer.pool)?;

@@ -9,11 +9,14 @@ mod internal;
 mod keys;
 mod known;
 mod labels;
-mod legacy;
+mod master;
 mod named;
 mod object;
+mod prf;
 mod secret;
+mod source;
 mod stripped;
+mod survey;
 mod tls13;
 
 use std::fmt;
@@ -21,10 +24,10 @@ use std::fmt;
 use crate::binary::Binary;
 use crate::error::ElfError;
 use crate::hook::Hook;
-use crate::place::ObjectKeys;
+use crate::place::{ObjectKeys, Path};
 use crate::symbols::Symbols;
 use crate::version;
-use stripped::Source;
+use survey::{Survey, Texts};
 
 pub use given::{functions, hook_at};
 pub use tls13::may_have_tls13;
@@ -85,16 +88,15 @@ pub enum Refusal {
 
 /// Whether it is worth calling [`resolve`]: cheap, and only a `false` is certain.
 pub fn may_be(binary: &Binary<'_>) -> Result<bool, ElfError> {
-    Ok(binary.may_have(&known::plaintext_names())?
-        || !Source::find(binary)?.is_empty()
-        || !labels::find(binary)?.is_empty())
+    Ok(binary.may_have(&known::plaintext_names())? || !Texts::find(binary)?.is_empty())
 }
 
 /// The hooks of a file: plaintext by its symbols, without such symbols as [`resolve_without_symbols`]; and keys.
 pub fn resolve(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
     if binary.may_have(&known::plaintext_names())? {
         let symbols = binary.symbols(&known::all_names())?;
-        with_keys(binary, &symbols, named::resolve(binary, &symbols))
+        let survey = Survey::read(binary)?;
+        with_keys(binary, &symbols, &survey, named::resolve(binary, &symbols), &[])
     } else {
         resolve_without_symbols(binary)
     }
@@ -102,19 +104,23 @@ pub fn resolve(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
 
 /// The hooks of a file as if it had no symbols, to compare the two ways.
 pub fn resolve_without_symbols(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
-    with_keys(binary, &Symbols::default(), stripped::resolve(binary))
+    let survey = Survey::read(binary)?;
+    let (plaintext, sessions) = stripped::resolve(binary, &survey);
+    with_keys(binary, &Symbols::default(), &survey, plaintext, &sessions)
 }
 
 /// Adds what is known of keys, also where plaintext cannot be told.
 fn with_keys(
     binary: &Binary<'_>,
     symbols: &Symbols,
+    survey: &Survey<'_, '_>,
     plaintext: Result<OpenSsl, Refusal>,
+    sessions: &[Path],
 ) -> Result<OpenSsl, Refusal> {
     if let Err(Refusal::Elf(_)) = plaintext {
         return plaintext;
     }
-    let keys = keys::find(binary, symbols)?;
+    let keys = keys::find(binary, symbols, survey, sessions);
     let mut found = match plaintext {
         Err(refusal) if keys.hooks.is_empty() => return Err(refusal),
         Err(refusal) => without_plaintext(binary, symbols, &refusal),

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::internal::Why;
-use super::labels::{CLIENT_RANDOM as LABEL, EARLY_EXPORTER, EXPORTER, Receiver};
+use super::labels::{EXPORTER, Receiver};
 use super::secret::{Roles, loaded, way};
 use crate::binary::Binary;
 use crate::code::{Decoder, Reg};
-use crate::place::{MasterSecret, Path};
+use crate::place::Path;
 use crate::site::function_code;
 use crate::symbolic::{Event, Explorer, Id, Next, Pool, State};
 use crate::symbols::Symbols;
@@ -31,33 +31,6 @@ pub(super) fn client_random(
     first_certain(|tls| accessor(binary, symbols, decoder, CLIENT_RANDOM, tls, copied)).and_then(single)
 }
 
-/// The master secret of an object's session: by the functions that give it, and by the calls of the logger that hand
-/// it over. Both must agree where there are both.
-pub(super) fn master(
-    binary: &Binary<'_>,
-    symbols: &Symbols,
-    decoder: &mut Decoder,
-    logged: Option<(&Receiver, &Roles)>,
-) -> Result<Option<MasterSecret>, Why> {
-    let given = given_master(binary, symbols, decoder)?;
-    let logged = match logged {
-        Some((receiver, roles)) if given.is_some() || is_openssl(receiver) => logged_master(receiver, roles)?,
-        _ => None,
-    };
-    match (given, logged) {
-        (Some(given), Some(logged)) if given != logged => {
-            Err("two functions disagree about where the master secret is")
-        }
-        (given, logged) => Ok(given.or(logged)),
-    }
-}
-
-/// Whether it is openssl.org's: BoringSSL does not log this secret. There a handshake may have a session that is not
-/// the object's.
-fn is_openssl(receiver: &Receiver) -> bool {
-    receiver.sites.iter().any(|site| site.label == EARLY_EXPORTER)
-}
-
 /// Where the secret is stored that stays with the connection in TLS 1.3.
 pub(super) fn exporter(receiver: &Receiver, roles: &Roles) -> Result<Path, Why> {
     let sites = receiver.sites.iter().filter(|site| site.label == EXPORTER);
@@ -65,42 +38,35 @@ pub(super) fn exporter(receiver: &Receiver, roles: &Roles) -> Result<Path, Why> 
     only(ways.into_iter().flatten())
 }
 
-fn logged_master(receiver: &Receiver, roles: &Roles) -> Result<Option<MasterSecret>, Why> {
-    let mut found = Vec::new();
-    for site in receiver.sites.iter().filter(|site| site.label == LABEL) {
-        let Some((at, width)) = loaded(&site.pool, site.arguments[roles.length]) else { continue };
-        let Some(length) = site.pool.path(site.arguments[roles.object], at) else { continue };
-        let Some(secret) = way(site, roles.object, roles.secret) else { continue };
-        found.push(MasterSecret { secret, length, width });
-    }
-    match found.as_slice() {
-        [] => Ok(None),
-        [first, rest @ ..] if rest.iter().all(|other| other == first) => Ok(Some(*first)),
-        _ => Err("the logged master secret is in different places"),
-    }
-}
-
-fn given_master(
+/// The ways to the session, which end with a load; `None` if the file does not define the function that gives it.
+pub(super) fn sessions(
     binary: &Binary<'_>,
     symbols: &Symbols,
     decoder: &mut Decoder,
-) -> Result<Option<MasterSecret>, Why> {
-    let secret = accessor(binary, symbols, decoder, MASTER_KEY, false, copied_field).and_then(single);
-    let length = accessor(binary, symbols, decoder, MASTER_KEY, false, returned_length).and_then(single);
-    let session = session(binary, symbols, decoder);
-    let (Some(session), Some(secret), Some(length)) = (session, secret, length) else { return Ok(None) };
-    let (session, secret, (length, width)) = (session?, secret?, length?);
-    let from_session = |add| Path::new(session.loads(), add).ok_or("the session is too far away");
-    Ok(Some(MasterSecret { secret: from_session(secret)?, length: from_session(length)?, width }))
+) -> Option<Result<Vec<Path>, Why>> {
+    let ways = first_certain(|tls| accessor(binary, symbols, decoder, SESSION, tls, returned))?;
+    Some(ways).filter(|ways| ways.as_ref().map_or(true, |ways| !ways.is_empty()))
 }
 
-/// The way to the session, which ends with a load; `None` if the file does not define the function that gives it.
-pub(super) fn session(
+/// Where a session has the master secret: distances from its start.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Field {
+    pub(super) secret: i32,
+    pub(super) length: i32,
+    /// Bytes of the length.
+    pub(super) width: u8,
+}
+
+/// By the function that gives it; `None` if the file does not define that.
+pub(super) fn in_session(
     binary: &Binary<'_>,
     symbols: &Symbols,
     decoder: &mut Decoder,
-) -> Option<Result<Path, Why>> {
-    first_certain(|tls| accessor(binary, symbols, decoder, SESSION, tls, returned)).and_then(single)
+) -> Option<Result<Field, Why>> {
+    let secret = accessor(binary, symbols, decoder, MASTER_KEY, false, copied_field).and_then(single)?;
+    let length = accessor(binary, symbols, decoder, MASTER_KEY, false, returned_length).and_then(single)?;
+    let field = |secret| length.map(|(length, width)| Field { secret, length, width });
+    Some(secret.and_then(field))
 }
 
 /// The only one.
@@ -138,7 +104,7 @@ fn accessor<T: PartialEq>(
     answer: fn(&mut Pool, &State, Event, &Arguments) -> Option<T>,
 ) -> Option<Result<Vec<T>, Why>> {
     let mut answers = Vec::new();
-    let complete = explore_with(binary, symbols, decoder, name, tls, |pool, state, event, own| {
+    let complete = explore(binary, symbols, decoder, name, tls, |pool, state, event, own| {
         if let Some(answer) = answer(pool, state, event, own)
             && !answers.contains(&answer)
         {
@@ -150,18 +116,8 @@ fn accessor<T: PartialEq>(
 }
 
 /// Calls `meet` for what is met in a function; whether all of it was seen, `None` if it is not defined here.
-pub(super) fn explore(
-    binary: &Binary<'_>,
-    symbols: &Symbols,
-    decoder: &mut Decoder,
-    name: &str,
-    meet: impl FnMut(&mut Pool, &State, Event, &Arguments) -> Next,
-) -> Option<bool> {
-    explore_with(binary, symbols, decoder, name, false, meet)
-}
-
 /// `tls`: the first field of the object, its type since OpenSSL 3.2, is 0.
-fn explore_with(
+fn explore(
     binary: &Binary<'_>,
     symbols: &Symbols,
     decoder: &mut Decoder,
@@ -174,9 +130,8 @@ fn explore_with(
     let extent = symbol.address..symbol.address.checked_add(symbol.size)?;
     let mut explorer = Explorer::new(&code, extent, decoder);
     let mut state = State::new(&mut explorer.pool)?;
-    let (registers, stack) = (code.abi().args, code.abi().stack);
-    let own =
-        Arguments { all: registers.iter().map(|&register| state.get(register)).collect(), registers, stack };
+    let registers = code.abi().args;
+    let own = Arguments { all: registers.iter().map(|&register| state.get(register)).collect(), registers };
     if tls {
         let zero = explorer.pool.constant(0)?;
         state.store(&explorer.pool, own.all[0], 4, Some(zero))?;
@@ -185,11 +140,10 @@ fn explore_with(
 }
 
 /// The arguments of the function that is explored, at its start.
-pub(super) struct Arguments {
-    pub(super) all: Vec<Id>,
+struct Arguments {
+    all: Vec<Id>,
     /// Where arguments are passed.
-    pub(super) registers: &'static [Reg],
-    pub(super) stack: Reg,
+    registers: &'static [Reg],
 }
 
 /// The way from the first argument to what is copied to the second, by a call or by the first bytes of it.

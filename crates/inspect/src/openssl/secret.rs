@@ -69,18 +69,18 @@ impl Roles {
 }
 
 /// What each argument is, by the calls, and by what the function itself does with them. `accessor` is the way to the
-/// client random by the function that gives it to programs. Also tells which functions show that way.
+/// client random by another function, and its name. Also tells which functions show that way.
 pub(super) fn roles(
     binary: &Binary<'_>,
     functions: &Functions<'_, '_>,
     decoder: &mut Decoder,
     receiver: &Receiver,
-    accessor: Option<Path>,
+    accessor: Option<(Path, &'static str)>,
 ) -> Result<(Roles, Path, Vec<&'static str>), Why> {
     if let Some((roles, path)) = merged(receiver) {
         return match accessor {
-            Some(other) if other != path => Err(DISAGREE),
-            Some(_) => Ok((roles, path, vec![MERGED, super::object::CLIENT_RANDOM])),
+            Some((other, _)) if other != path => Err(DISAGREE),
+            Some((_, name)) => Ok((roles, path, vec![MERGED, name])),
             None => Ok((roles, path, vec![MERGED])),
         };
     }
@@ -109,22 +109,22 @@ const DISAGREE: Why = "two functions disagree about where the client random is";
 fn random(
     receiver: &Receiver,
     own: &Inside,
-    accessor: Option<Path>,
+    accessor: Option<(Path, &'static str)>,
     secret: usize,
 ) -> Result<(usize, Path, Vec<&'static str>), Why> {
     if own.randoms.len() > 1 && accessor.is_none() {
         return Err("where it has the client random from is ambiguous");
     }
-    // With Encrypted Client Hello there are two, of which the function for programs gives the one on the wire.
-    let same = own.randoms.iter().find(|(_, path)| Some(*path) == accessor);
+    // With Encrypted Client Hello there are two, of which other functions use the one on the wire.
+    let same = own.randoms.iter().find(|(_, path)| accessor.is_some_and(|(other, _)| *path == other));
     match (same.or(own.randoms.first()), accessor) {
-        (Some(&(_, path)), Some(other)) if path != other => Err(DISAGREE),
-        (Some(&(object, path)), Some(_)) => Ok((object, path, vec![LOGGER, super::object::CLIENT_RANDOM])),
+        (Some(&(_, path)), Some((other, _))) if path != other => Err(DISAGREE),
+        (Some(&(object, path)), Some((_, name))) => Ok((object, path, vec![LOGGER, name])),
         (Some(&(object, path)), None) => Ok((object, path, vec![LOGGER])),
-        (None, Some(path)) => {
+        (None, Some((path, name))) => {
             let object =
                 object_at_calls(receiver, secret).ok_or("which argument is the object does not show")?;
-            Ok((object, path, vec![super::object::CLIENT_RANDOM]))
+            Ok((object, path, vec![name]))
         }
         (None, None) => Err("where the client random is does not show"),
     }

@@ -210,11 +210,16 @@ impl<'c, 'd> Explorer<'c, 'd> {
         }
     }
 
-    /// What is known where control gets to an instruction from the start of the function, on one of the ways there.
-    pub(crate) fn arrive(&mut self, at: u64) -> Option<State> {
+    /// What is known where control gets to an instruction from the start of the function, on one of the ways there;
+    /// calls `meet` for what is met on the ways.
+    pub(crate) fn arrive(
+        &mut self,
+        at: u64,
+        meet: impl FnMut(&mut Pool, &State, Event) -> Next,
+    ) -> Option<State> {
         let state = State::new(&mut self.pool)?;
         self.goal = Some(Goal { at, leading: self.leading_to(at), arrived: None });
-        self.explore(self.extent.start, state, |_, _, _| Next::Go);
+        self.explore(self.extent.start, state, meet);
         self.steps = 0;
         self.goal.take()?.arrived
     }
@@ -418,9 +423,9 @@ mod tests {
         let code = Code::from_bytes(Machine::X86_64, START, bytes);
         let mut decoder = Decoder::default();
         let mut explorer = Explorer::new(&code, START..START + bytes.len() as u64, &mut decoder);
-        let state = explorer.arrive(START + 13).unwrap();
+        let state = explorer.arrive(START + 13, |_, _, _| Next::Go).unwrap();
         let own = explorer.pool.add(Node::Start(7)).unwrap();
         assert_eq!(explorer.pool.path(own, state.get(6)), Some(Path::plus(16)));
-        assert!(explorer.arrive(START + 1).is_none());
+        assert!(explorer.arrive(START + 1, |_, _, _| Next::Go).is_none());
     }
 }

@@ -14,6 +14,8 @@ struct session {
 struct random {
 	long flags;
 	unsigned char client[32], server[32];
+	struct session *established;
+	struct handshake *handshake;
 };
 
 typedef struct ssl {
@@ -25,6 +27,11 @@ typedef struct ssl {
 	int done;
 	struct ssl *inner;
 } SSL;
+
+struct handshake {
+	SSL *ssl;
+	struct session *session;
+};
 
 void expand(SSL *s, unsigned char *out, size_t size);
 void line(const SSL *s, const char *text, size_t size);
@@ -90,7 +97,13 @@ NOT_INLINED int other(SSL *s, const char *label, const unsigned char *secret, si
 
 NOT_INLINED int finished(SSL *s)
 {
-	return LOG(s, "CLIENT_RANDOM", s->session->master, s->session->length);
+#ifdef ESTABLISHED
+	struct session *session = s->s3->handshake->session;
+#else
+	struct session *session = s->session;
+#endif
+
+	return LOG(s, "CLIENT_RANDOM", session->master, session->length);
 }
 
 NOT_INLINED int secrets(SSL *s, int client, size_t size)
@@ -104,9 +117,11 @@ NOT_INLINED int secrets(SSL *s, int client, size_t size)
 		if (!LOG(s, "EXPORTER_SECRET", s->exporter, size))
 			return 0;
 	}
+#ifndef ESTABLISHED
 	expand(s, s->early_exporter, size);
 	if (!other(s, "EARLY_EXPORTER_SECRET", s->early_exporter, size))
 		return 0;
+#endif
 	return LOG(s, label, secret, size);
 }
 
@@ -144,6 +159,13 @@ EXPORTED size_t SSL_get_client_random(const SSL *s, unsigned char *out, size_t s
 
 EXPORTED struct session *SSL_get_session(const SSL *s)
 {
+#ifdef ESTABLISHED
+	/* BoringSSL has sessions of a handshake, too. */
+	if (s->s3->established)
+		return s->s3->established;
+	if (s->s3->handshake->session)
+		return s->s3->handshake->session;
+#endif
 	return TLS(s)->session;
 }
 

@@ -32,7 +32,8 @@ fn usual(client_random: Path) -> Secret {
 
 /// Where tests/fakes/keylog.c has them.
 fn object_keys() -> ObjectKeys {
-    let master = MasterSecret { secret: path(&[16], 16), length: path(&[16], 8), width: 8 };
+    let master =
+        MasterSecret { secret: path(&[16], 16), length: path(&[16], 8), width: 8, established: false };
     ObjectKeys { client_random: path(&[8], 8), master: Some(master), exporter: Some(Path::plus(32)) }
 }
 
@@ -41,7 +42,12 @@ fn object_keys() -> ObjectKeys {
 fn the_system_library_has_its_keys_where_its_headers_say() {
     let found = found_in(SYSTEM).unwrap();
     assert_eq!(secret_of(&found), usual(Path::plus(0x160)));
-    let master = MasterSecret { secret: path(&[0x918], 0x50), length: path(&[0x918], 8), width: 8 };
+    let master = MasterSecret {
+        secret: path(&[0x918], 0x50),
+        length: path(&[0x918], 8),
+        width: 8,
+        established: false,
+    };
     let keys = ObjectKeys {
         client_random: Path::plus(0x160),
         master: Some(master),
@@ -82,6 +88,28 @@ fn without_functions_that_give_keys_the_calls_tell() {
     let found = found_in(library).unwrap();
     assert_eq!(secret_of(&found), usual(path(&[8], 8)));
     assert_eq!(found.keys, Some(object_keys()));
+}
+
+#[test]
+fn of_several_sessions_the_established_one_is_the_connections() {
+    let shop = Workshop::new();
+    let found = found_in(shop.gcc("keylog.c", &format!("{LIBRARY} -O2 -DESTABLISHED"))).unwrap();
+    let session = [8, 72];
+    let (secret, length) = (path(&session, 16), path(&session, 8));
+    let master = MasterSecret { secret, length, width: 8, established: true };
+    assert_eq!(found.keys, Some(ObjectKeys { master: Some(master), ..object_keys() }), "{:?}", found.notes);
+}
+
+#[test]
+fn without_a_logger_the_computation_of_keys_tells() {
+    let shop = Workshop::new();
+    let (secret, length) = (path(&[16], 8), path(&[16], 4));
+    let master = MasterSecret { secret, length, width: 4, established: false };
+    let expected = ObjectKeys { client_random: path(&[8], 40), master: Some(master), exporter: None };
+    for options in ["-O2", "-Os", "-O2 -DSECRET_FIRST", "-O2 -DHALVES"] {
+        let found = found_in(shop.gcc("prf.c", &format!("{LIBRARY} {options}"))).unwrap();
+        assert_eq!(found.keys, Some(expected), "{options}: {:?}", found.notes);
+    }
 }
 
 #[test]

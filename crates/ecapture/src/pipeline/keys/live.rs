@@ -19,8 +19,11 @@ const ALIGNMENT: usize = 4;
 /// A row of zeros so long is in no secret.
 const ZEROS: [u8; 8] = [0; 8];
 
-/// Bytes between one secret and the next, `EVP_MAX_MD_SIZE`.
+/// Bytes between one secret of OpenSSL and the next, `EVP_MAX_MD_SIZE`.
 const SLOT: usize = 64;
+
+/// Bytes of the shortest exporter secret.
+const SHORTEST: usize = 32;
 
 /// What the object proves; empty if that is nothing.
 pub fn lines(object: &Object<'_>) -> Vec<Line> {
@@ -30,7 +33,7 @@ pub fn lines(object: &Object<'_>) -> Vec<Line> {
             return lines;
         }
         // The session of TLS 1.3 has a secret of the same length, which resumes it.
-        if !is_before_tls13(window) {
+        if !is_before_tls13(window, object.established) {
             return Vec::new();
         }
     }
@@ -38,11 +41,17 @@ pub fn lines(object: &Object<'_>) -> Vec<Line> {
     master.map(|master| ("CLIENT_RANDOM", master.to_vec())).into_iter().collect()
 }
 
-/// Nothing is where the exporter secret and its neighbours are in TLS 1.3: the traffic secret of the server before it
+/// Nothing is where the exporter secret is in TLS 1.3. A session that is there before the handshake is complete may be
+/// older than that secret; then nothing is where its neighbours are, either: the traffic secret of the server before it
 /// and, if early data was sent before the handshake was complete, the early exporter secret behind it.
-fn is_before_tls13(window: &Window<'_>) -> bool {
-    let neighbours = window.exporter.saturating_sub(SLOT)..window.exporter + 2 * SLOT;
-    window.bytes.get(neighbours).is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0))
+fn is_before_tls13(window: &Window<'_>, established: bool) -> bool {
+    let exporter = window.exporter;
+    let places = if established {
+        exporter..exporter + SHORTEST
+    } else {
+        exporter.saturating_sub(SLOT)..exporter + 2 * SLOT
+    };
+    window.bytes.get(places).is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0))
 }
 
 fn tls13(hash: Hash, window: &Window<'_>) -> Option<Vec<Line>> {
@@ -130,7 +139,7 @@ mod tests {
     fn lines_of(slots: &[&str], master: Option<&[u8; 48]>) -> Vec<Line> {
         let (bytes, exporter) = memory(slots);
         let window = Some(Window { bytes: &bytes, exporter });
-        lines(&Object { client_random: Some(&RANDOM), master, window })
+        lines(&Object { client_random: Some(&RANDOM), master, window, established: false })
     }
 
     fn expected(traffic: &[(&'static str, &str)]) -> Vec<Line> {
@@ -192,9 +201,29 @@ mod tests {
         let (mut bytes, exporter) = memory(&["", "", ""]);
         bytes[exporter + SLOT..][..32].fill(5);
         let window = Some(Window { bytes: &bytes, exporter });
-        assert_eq!(lines(&Object { client_random: None, master: Some(&[9; 48]), window }), []);
+        assert_eq!(
+            lines(&Object { client_random: None, master: Some(&[9; 48]), window, established: false }),
+            []
+        );
         // A library before TLS 1.3.
-        assert_eq!(lines(&Object { client_random: None, master: Some(&[9; 48]), window: None }), line);
+        assert_eq!(
+            lines(&Object { client_random: None, master: Some(&[9; 48]), window: None, established: false }),
+            line
+        );
+    }
+
+    #[test]
+    fn of_an_established_session_only_the_exporter_secret_tells() {
+        let line = [("CLIENT_RANDOM", vec![9; 48])];
+        // BoringSSL has other things around it, as pointers.
+        for (slots, expected) in [(["", SERVER_TRAFFIC, ""], &line[..]), (["", "", EXPORTER], &[][..])] {
+            let (mut bytes, exporter) = memory(&slots);
+            bytes[exporter + SLOT..].fill(5);
+            let window = Some(Window { bytes: &bytes, exporter });
+            let object =
+                Object { client_random: Some(&RANDOM), master: Some(&[9; 48]), window, established: true };
+            assert_eq!(lines(&object), expected);
+        }
     }
 
     #[test]
@@ -203,6 +232,9 @@ mod tests {
             (0..1152u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8 | 1).collect();
         let window = Window { bytes: &noise, exporter: 1024 };
         assert_eq!(candidates(&window, Hash::Sha384).len(), MOST_CANDIDATES);
-        assert_eq!(lines(&Object { client_random: None, master: None, window: Some(window) }), []);
+        assert_eq!(
+            lines(&Object { client_random: None, master: None, window: Some(window), established: false }),
+            []
+        );
     }
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use super::errors::Errors;
 use super::outline::{Function, Outline};
-use super::source::Source;
-use super::{Findings, Found};
+use super::{Findings, Found, established};
 use crate::binary::Binary;
+use crate::code::body::Body;
 use crate::code::flow::{CallSite, Summary, Value};
 use crate::code::{Decoder, Target};
 use crate::error::ElfError;
@@ -15,6 +15,8 @@ use crate::hook::Evidence;
 use crate::openssl::Flavour;
 use crate::openssl::internal::Why;
 use crate::openssl::known;
+use crate::openssl::source::Source;
+use crate::openssl::survey::Survey;
 use crate::place::Path;
 
 /// The library's number in its errors.
@@ -25,16 +27,54 @@ const UNINITIALIZED: u64 = 226;
 const HANDSHAKE_FAILURE: u64 = 215;
 const BAD_LENGTH: u64 = 111;
 
-/// Functions that report errors in the source file, with their reasons.
+/// Functions that report errors.
 struct Library<'b, 'f> {
     outline: Outline<'b, 'f>,
-    functions: Vec<(Function, BTreeSet<u64>)>,
+    functions: Vec<Reporting>,
     evidence: Evidence,
 }
 
-pub(super) fn find(binary: &Binary<'_>, source: &Source) -> Result<Result<Findings, Why>, ElfError> {
-    let wanted = source.starts.iter().cloned().collect();
-    let outline = match Outline::new(binary, &wanted)? {
+/// A function that reports errors in a source file.
+pub(super) struct Reporting {
+    pub(super) function: Function,
+    reports: Vec<Report>,
+}
+
+/// An error that a function reports.
+struct Report {
+    file: &'static str,
+    reason: u64,
+    /// The instruction that loads the file's path for it.
+    at: u64,
+}
+
+impl Reporting {
+    fn new(function: Function, body: &Body, sources: &[&Source]) -> Self {
+        let mut reports = Vec::new();
+        for source in sources {
+            for at in function.paths(source) {
+                let reasons = Errors::of(body, std::iter::once(at), LIBRARY).reasons;
+                reports.extend(reasons.into_iter().map(|reason| Report { file: source.file, reason, at }));
+            }
+        }
+        Self { function, reports }
+    }
+
+    /// Where it reports an error for that reason in one of the source files.
+    pub(super) fn reports(&self, files: &[&str], reason: u64) -> impl Iterator<Item = u64> {
+        let same = move |report: &&Report| files.contains(&report.file) && report.reason == reason;
+        self.reports.iter().filter(same).map(|report| report.at)
+    }
+}
+
+pub(super) fn find(
+    binary: &Binary<'_>,
+    survey: &Survey<'_, '_>,
+    source: &Source,
+) -> Result<Result<Findings, Why>, ElfError> {
+    let sources: Vec<_> = survey.sources().collect();
+    let wanted = sources.iter().flat_map(|source| source.starts.iter().cloned()).collect();
+    let outline = match Outline::new(binary, survey, &wanted)? {
         Ok(outline) => outline,
         Err(why) => return Ok(Err(why)),
     };
@@ -46,8 +86,7 @@ pub(super) fn find(binary: &Binary<'_>, source: &Source) -> Result<Result<Findin
     };
     for function in library.outline.functions(&mut decoder) {
         let Some(body) = library.outline.body(&function, &mut decoder) else { continue };
-        let errors = Errors::of(&body, function.paths(source), LIBRARY);
-        library.functions.push((function, errors.reasons));
+        library.functions.push(Reporting::new(function, &body, &sources));
     }
     library.findings(&mut decoder).map(Ok)
 }
@@ -79,6 +118,7 @@ struct Reader {
 impl Library<'_, '_> {
     fn findings(&mut self, decoder: &mut Decoder) -> Result<Findings, ElfError> {
         let mut findings = Findings::new(Flavour::BoringSsl);
+        findings.sessions = established::find(&self.outline, &self.functions, decoder);
         for (name, start) in [("SSL_read", self.read(decoder)), ("SSL_write", self.write(decoder))] {
             let found = match start {
                 Ok(start) => self.outline.extent(start, decoder)?.ok_or("its start is not sure"),
@@ -98,9 +138,11 @@ impl Library<'_, '_> {
 
     /// The starts of functions with all these reasons.
     fn with<'l>(&'l self, reasons: &'l [u64]) -> impl Iterator<Item = u64> + 'l {
-        let whole = self.functions.iter().filter(|(function, _)| !function.shared);
-        let with = whole.filter(|(_, own)| reasons.iter().all(|reason| own.contains(reason)));
-        with.map(|(function, _)| function.extent.start)
+        let whole = self.functions.iter().filter(|reporting| !reporting.function.shared);
+        let with = whole.filter(|own| {
+            reasons.iter().all(|reason| own.reports(&["ssl_lib.cc"], *reason).next().is_some())
+        });
+        with.map(|own| own.function.extent.start)
     }
 
     /// The one with its reasons that passes its buffer and length on to the protocol's own function.

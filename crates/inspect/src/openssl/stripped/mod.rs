@@ -5,20 +5,21 @@
 
 mod boringssl;
 mod errors;
+mod established;
 mod openssl;
 mod outline;
-mod source;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use super::source::Language;
+use super::survey::Survey;
 use super::{Flavour, OpenSsl, Refusal, single};
 use crate::binary::Binary;
 use crate::code::Decoder;
 use crate::hook::{Evidence, Hook, Purpose};
+use crate::place::Path;
 use crate::{site, version};
-use source::Language;
-pub(super) use source::Source;
 
 /// A function that was found.
 struct Found {
@@ -32,28 +33,43 @@ struct Found {
 struct Findings {
     flavour: Flavour,
     found: Vec<Found>,
+    /// Ways from the connection object to its session.
+    sessions: Vec<Path>,
     notes: Vec<String>,
 }
 
 impl Findings {
     fn new(flavour: Flavour) -> Self {
-        Self { flavour, found: Vec::new(), notes: Vec::new() }
+        Self { flavour, found: Vec::new(), sessions: Vec::new(), notes: Vec::new() }
     }
 }
 
-/// The plaintext hooks of a file, without its symbols.
-pub(super) fn resolve(binary: &Binary<'_>) -> Result<OpenSsl, Refusal> {
-    let sources = Source::find(binary)?;
-    let source = match sources.as_slice() {
+/// The plaintext hooks of a file, without its symbols; and the ways from a connection object to its session.
+pub(super) fn resolve(binary: &Binary<'_>, survey: &Survey<'_, '_>) -> (Result<OpenSsl, Refusal>, Vec<Path>) {
+    match findings(binary, survey) {
+        Ok(mut findings) => {
+            let sessions = std::mem::take(&mut findings.sessions);
+            (plaintext(binary, findings), sessions)
+        }
+        Err(refusal) => (Err(refusal), Vec::new()),
+    }
+}
+
+fn findings(binary: &Binary<'_>, survey: &Survey<'_, '_>) -> Result<Findings, Refusal> {
+    let libraries = survey.sources().filter_map(|source| Some((source, source.language()?)));
+    let (source, language) = match *libraries.collect::<Vec<_>>() {
         [] => return Err(Refusal::NotOpenSsl),
-        [source] => source,
+        [library] => library,
         _ => return Err(Refusal::Unclear(vec!["two libraries in one file".to_owned()])),
     };
-    let findings = match source.language {
-        Language::C => openssl::find(binary, source)?,
-        Language::Cpp => boringssl::find(binary, source)?,
+    let findings = match language {
+        Language::C => openssl::find(binary, survey, source)?,
+        Language::Cpp => boringssl::find(binary, survey, source)?,
     };
-    let findings = findings.map_err(|why| Refusal::Unclear(vec![format!("{}: {why}", source.path)]))?;
+    findings.map_err(|why| Refusal::Unclear(vec![format!("{}: {why}", source.path)]))
+}
+
+fn plaintext(binary: &Binary<'_>, findings: Findings) -> Result<OpenSsl, Refusal> {
     let addresses: BTreeSet<_> = findings.found.iter().map(|found| found.extent.start).collect();
     if addresses.len() < findings.found.len() {
         return Err(Refusal::Unclear(vec!["one function has two names".to_owned()]));

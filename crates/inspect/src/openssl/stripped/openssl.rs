@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::errors::Errors;
 use super::outline::{Function, Outline};
-use super::source::Source;
 use super::{Findings, Found};
 use crate::binary::Binary;
 use crate::code::flow::{Summary, Value};
 use crate::code::{Decoder, Target};
-use crate::constants::{MOST_PLACES, search};
 use crate::error::ElfError;
 use crate::hook::{Arg, Evidence, Purpose};
 use crate::openssl::Flavour;
 use crate::openssl::internal::Why;
 use crate::openssl::known::{self, Direction, Form, REPORTED};
+use crate::openssl::source::Source;
+use crate::openssl::survey::Survey;
 use crate::references::Wanted;
 
 /// The library's number in its errors.
@@ -32,23 +32,21 @@ struct Library<'o, 'b, 'f> {
     evidence: Evidence,
 }
 
-pub(super) fn find(binary: &Binary<'_>, source: &Source) -> Result<Result<Findings, Why>, ElfError> {
-    let mut places: BTreeMap<u64, &'static str> = BTreeMap::new();
-    search(binary, &REPORTED.map(|(name, _)| name.as_bytes()), |address, _, which| {
-        places.insert(address, REPORTED[which].0);
-    })?;
-    if places.len() >= MOST_PLACES {
-        return Ok(Err("its functions' names are in too many places"));
-    }
+pub(super) fn find(
+    binary: &Binary<'_>,
+    survey: &Survey<'_, '_>,
+    source: &Source,
+) -> Result<Result<Findings, Why>, ElfError> {
+    let places = &survey.texts.names;
     let names = places.keys().map(|&at| at..at.saturating_add(1));
     let wanted: Wanted = names.chain(source.starts.iter().cloned()).collect();
-    let mut outline = match Outline::new(binary, &wanted)? {
+    let mut outline = match Outline::new(binary, survey, &wanted)? {
         Ok(outline) => outline,
         Err(why) => return Ok(Err(why)),
     };
     let mut decoder = Decoder::default();
     let functions = outline.functions(&mut decoder);
-    let library = Library::new(&outline, functions, source, &places, &mut decoder);
+    let library = Library::new(&outline, functions, source, places, &mut decoder);
     Ok(Ok(library.findings(&mut decoder)))
 }
 

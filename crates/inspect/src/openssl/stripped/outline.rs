@@ -7,7 +7,6 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::source::Source;
 use crate::binary::{Binary, Kind};
 use crate::code::body::Body;
 use crate::code::flow::{Summary, summarize, swept_targets};
@@ -15,8 +14,11 @@ use crate::code::{Code, Decoder, Flow, Target};
 use crate::error::ElfError;
 use crate::functions::Functions;
 use crate::openssl::internal::Why;
+use crate::openssl::source::Source;
+use crate::openssl::survey::Survey;
 use crate::references::{Reference, Use, Wanted, references};
 use crate::site::function_code;
+use crate::symbolic::{Event, Explorer, Id, Next, Pool, State};
 
 /// Most bytes of code that are looked at closely, again and again included, in one file; Chromium takes 4 MB.
 const MOST_CODE: u64 = 32 << 20;
@@ -24,7 +26,7 @@ const MOST_CODE: u64 = 32 << 20;
 /// The functions and pieces that refer to something wanted, by their starts.
 pub(super) struct Outline<'b, 'f> {
     binary: &'b Binary<'f>,
-    functions: Functions<'b, 'f>,
+    functions: &'b Functions<'b, 'f>,
     pieces: BTreeMap<u64, Piece>,
     /// Wanted addresses that are referred to from where no function is.
     pub(super) astray: BTreeSet<u64>,
@@ -62,14 +64,19 @@ impl Entered {
 }
 
 impl<'b, 'f> Outline<'b, 'f> {
-    pub(super) fn new(binary: &'b Binary<'f>, wanted: &Wanted) -> Result<Result<Self, Why>, ElfError> {
-        let Some(functions) = Functions::read(binary) else {
-            return Ok(Err("it does not say where functions are"));
+    /// Of what loads a wanted address.
+    pub(super) fn new(
+        binary: &'b Binary<'f>,
+        survey: &'b Survey<'b, 'f>,
+        wanted: &Wanted,
+    ) -> Result<Result<Self, Why>, ElfError> {
+        let functions = match &survey.functions {
+            Ok(functions) => functions,
+            Err(why) => return Ok(Err(why)),
         };
-        let Some(references) = references(binary, wanted)? else { return Ok(Err("too much code")) };
         let (pieces, astray, left) = (BTreeMap::new(), BTreeSet::new(), Cell::new(MOST_CODE));
         let mut outline = Self { binary, functions, pieces, astray, left };
-        for Reference { at, to, .. } in references.into_iter().filter(|found| found.used == Use::Load) {
+        for &Reference { at, to, .. } in survey.loads.iter().filter(|load| wanted.contains(load.to)) {
             match outline.functions.around(at) {
                 Some(extent) => drop(outline.piece(extent).loads.insert(at, to)),
                 None => drop(outline.astray.insert(to)),
@@ -199,6 +206,22 @@ impl<'b, 'f> Outline<'b, 'f> {
     pub(super) fn body(&self, function: &Function, decoder: &mut Decoder) -> Option<Body> {
         let extents = std::iter::once(&function.extent).chain(&function.moved);
         Body::read(&extents.map(|extent| self.code(extent)).collect::<Vec<_>>(), decoder)
+    }
+
+    /// Calls `meet` for what is met on a way to an instruction of a function; it gets the first argument, too.
+    pub(super) fn arrive(
+        &self,
+        function: &Function,
+        at: u64,
+        decoder: &mut Decoder,
+        mut meet: impl FnMut(&mut Pool, Id, Event) -> Next,
+    ) {
+        let code = self.code(&function.extent);
+        let mut explorer = Explorer::new(&code, function.extent.clone(), decoder);
+        if let Some(state) = State::new(&mut explorer.pool) {
+            let first = state.get(code.abi().args[0]);
+            explorer.arrive(at, |pool, _, event| meet(pool, first, event));
+        }
     }
 
     pub(super) fn summary(&self, start: u64, decoder: &mut Decoder) -> Summary {
