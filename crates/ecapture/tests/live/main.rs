@@ -8,6 +8,7 @@ mod keys;
 mod lab;
 mod network;
 mod packet_capture;
+mod packets;
 mod pattern;
 mod process;
 mod record;
