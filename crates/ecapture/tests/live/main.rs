@@ -25,6 +25,7 @@ mod keylog;
 mod keylog_file;
 mod loss;
 mod old_kernels;
+mod packages;
 mod packet_filters;
 mod pcapng;
 mod privileges;
