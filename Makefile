@@ -61,7 +61,8 @@ test: test-deps ## all checks and tests, and a run on Linux 5.10 and 6.1
 	@$(STEP) "inspect on them" $(CORPUS) grade --ci
 	@$(MAKE) vm
 
-test-all: test ## make test, and longer: more property cases, newer kernels, kernel TLS, advisories
+test-all: test ## make test, and longer: more property cases, newer kernels, kernel TLS, large packages, advisories
+	@$(DEPS) install packages
 	@PROPTEST_CASES=10000 $(STEP) "property tests, 10,000 cases" cargo test --workspace --locked --release --quiet $(ROOTLESS)
 	@$(STEP) "Linux 6.12 and 7.x" testing/vm/smoke 6.12 7.x
 	@$(STEP) "SSL_sendfile with kernel TLS" testing/vm/sendfile/run

@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{ChildStdin, Command};
-
-use rustix::process::Signal;
+use std::process::ChildStdin;
 
 use crate::capture::{cgroup_root, ecapture};
 use crate::keys::{KeyCapture, Lines, TLS13, labelled, lines};
 use crate::lab::{Lab, Server, say};
+use crate::packets::Packets;
 use crate::process::{Running, output_of, wait_for};
 
 /// Both versions of TLS, as options of curl, with the number of lines of a connection.
@@ -291,30 +290,60 @@ fn wireshark_decrypts_with_it() {
         let lab = Lab::new();
         let server = lab.https_server(HANDLER);
         let capture = KeyCapture::of(&lab, ["--comm", "curl"]);
-        let filter = format!("tcp port {}", server.port);
-        let packets = lab.path("packets.pcapng");
-        let mut dumpcap = Command::new("dumpcap");
-        let dumpcap = Running::start(dumpcap.args(["-q", "-i", "lo", "-f", &filter, "-w"]).arg(&packets));
-        dumpcap.error_line("\"File:\"", |line| line.starts_with("File: ").then_some(()));
+        let packets = Packets::of(&lab, server.port);
         lab.curl(&["--tls-max", version, &format!("https://127.0.0.1:{}/secret-page", server.port)]);
         let keys = capture.path.clone();
         capture.stop();
-        let (packets, port) = (packets.to_str().expect("UTF-8"), server.port);
-        let shown = |more: &[&str]| {
-            let (tcp, tls) = (format!("tcp.port=={port},tls"), format!("tls.port=={port},http"));
-            let fields = ["-Y", "http.request", "-T", "fields", "-e", "http.request.uri"];
-            let decode = ["-r", packets, "-d", tcp.as_str(), "-d", tls.as_str()];
-            output_of("tshark", &[&decode[..], &fields, more].concat())
-        };
-        let with_keys = format!("tls.keylog_file:{}", keys.display());
-        // Packets reach the file a little later.
-        wait_for("the request in the packets", || {
-            shown(&["-o", &with_keys]).trim().eq("/secret-page").then_some(())
-        });
-        assert_eq!(shown(&[]), "");
-        dumpcap.signal(Signal::INT);
-        dumpcap.finish();
+        packets.assert_request("/secret-page", &keys);
     }
+}
+
+/// 8 clients with 250 connections each, in parallel or one after another.
+#[track_caller]
+fn short_connections(options: &[&str], parallel: bool, scope: fn(&Server) -> Vec<String>, count: usize) {
+    let lab = Lab::new();
+    let server = lab.server(&[]);
+    let capture = KeyCapture::of(&lab, scope(&server));
+    let options = [options, &["--connections", "250", "--keylog", "client.keys"]].concat();
+    let start = |_| lab.start_client(server.port, "/bytes/1/1", &options);
+    let finish = |client: Running| drop(client.finish().succeeded());
+    if parallel {
+        let clients: Vec<Running> = (0..8).map(start).collect();
+        clients.into_iter().for_each(finish);
+    } else {
+        (0..8).map(start).for_each(finish);
+    }
+    let (keys, made) = (capture.stop(), lines(&lab.path("client.keys")));
+    assert!(keys.lines == made, "{} of {}", keys.lines.len(), made.len());
+    assert_eq!(keys.lines.len(), 2000 * count);
+    assert_eq!(keys.count("keys_not_seen"), 0);
+}
+
+#[test]
+fn many_short_connections() {
+    for (options, count) in [(&["--tls12"][..], 1), (&[], 5)] {
+        short_connections(
+            options,
+            false,
+            |server| vec!["-p".into(), server.running.pid().to_string()],
+            count,
+        );
+        short_connections(options, true, |_| Vec::new(), count);
+    }
+}
+
+#[test]
+fn nginx_without_a_key_log() {
+    let lab = Lab::new();
+    let server = lab.nginx("");
+    lab.file("www/page", "ok");
+    let capture = KeyCapture::of(&lab, ["-p", &server.running.pid().to_string()]);
+    let mut curl = lab.command("curl");
+    curl.args(["-sk", "--noproxy", "*", "--tls-max", "1.2"]);
+    curl.arg(format!("https://127.0.0.1:{}/page", server.port)).env("SSLKEYLOGFILE", "client.keys");
+    Running::start(&mut curl).finish().succeeded();
+    let keys = capture.stop();
+    assert_eq!((&keys.lines, keys.lines.len()), (&lines(&lab.path("client.keys")), 1));
 }
 
 /// The address of a function that a library exports.

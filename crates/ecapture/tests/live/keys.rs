@@ -22,6 +22,15 @@ pub fn lines(path: &Path) -> Lines {
     whole.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
 }
 
+/// The same of a file in which no line is there twice.
+#[track_caller]
+pub fn lines_once(path: &Path) -> Lines {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lines = lines(path);
+    assert_eq!(text.lines().count(), lines.len(), "a line is there twice:\n{text}");
+    lines
+}
+
 /// The lines with one of these labels.
 pub fn labelled(lines: &Lines, labels: &[&str]) -> Lines {
     let is_one = |line: &&String| labels.iter().any(|label| line.starts_with(&format!("{label} ")));
@@ -92,10 +101,7 @@ impl KeyCapture {
     pub fn stop_anyhow(self) -> Keys {
         self.running.signal(Signal::INT);
         let ended: Finished = self.running.finish().succeeded();
-        let text = fs::read_to_string(&self.path).unwrap_or_default();
-        let lines = lines(&self.path);
-        assert_eq!(text.lines().count(), lines.len(), "a line is there twice:\n{text}");
-        Keys { lines, stderr: ended.stderr }
+        Keys { lines: lines_once(&self.path), stderr: ended.stderr }
     }
 }
 
