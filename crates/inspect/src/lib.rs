@@ -12,6 +12,7 @@ mod error;
 mod functions;
 mod header;
 mod hook;
+mod labels;
 /// OpenSSL and its forks.
 pub mod openssl;
 mod place;
@@ -32,3 +33,6 @@ pub use place::{Base, Label, MOST_LOADS, MasterSecret, ObjectKeys, Path, Place, 
 pub use read::ReadAt;
 pub use returns::{behind_call, returns};
 pub use symbols::{Symbol, SymbolTable, Symbols};
+
+/// Why there is no answer for sure.
+type Why = &'static str;

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::internal::Why;
-use super::labels::{self, Receiver};
 use super::secret::{self, Roles};
 use super::{known, legacy, object};
 use crate::binary::Binary;
@@ -11,6 +10,7 @@ use crate::code::Decoder;
 use crate::error::ElfError;
 use crate::functions::Functions;
 use crate::hook::{Evidence, Hook, Purpose};
+use crate::labels::{self, Receiver};
 use crate::place::{ObjectKeys, Path};
 use crate::site;
 use crate::symbols::Symbols;

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::internal::Why;
-use super::labels::{CLIENT_RANDOM as LABEL, EARLY_EXPORTER, EXPORTER, Receiver};
 use super::secret::{Roles, loaded, way};
 use crate::binary::Binary;
 use crate::code::{Decoder, Reg};
+use crate::labels::{CLIENT_RANDOM as LABEL, EARLY_EXPORTER, EXPORTER, Receiver};
 use crate::place::{MasterSecret, Path};
 use crate::site::function_code;
 use crate::symbolic::{Event, Explorer, Id, Next, Pool, State};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::internal::Why;
+use crate::Why;
 use crate::binary::Binary;
 use crate::code::{Code, Decoder, Flow, Insn, reached};
 use crate::constants::{MOST_PLACES, search};
@@ -14,12 +14,12 @@ use crate::site::function_code;
 use crate::symbolic::{Event, Explorer, Id, Next, Pool, State};
 
 /// Of TLS 1.2 and earlier.
-pub(super) const CLIENT_RANDOM: &str = "CLIENT_RANDOM";
+pub(crate) const CLIENT_RANDOM: &str = "CLIENT_RANDOM";
 /// The one that stays with the connection.
-pub(super) const EXPORTER: &str = "EXPORTER_SECRET";
+pub(crate) const EXPORTER: &str = "EXPORTER_SECRET";
 
 /// Only openssl.org's has it.
-pub(super) const EARLY_EXPORTER: &str = "EARLY_EXPORTER_SECRET";
+pub(crate) const EARLY_EXPORTER: &str = "EARLY_EXPORTER_SECRET";
 
 /// All names, of which a linker may merge one with the end of another.
 const LABELS: [&str; 8] = [
@@ -39,28 +39,28 @@ const MOST_REFERENCES: usize = 48;
 const WINDOW: usize = 48;
 
 /// A call that gets a label.
-pub(super) struct Site {
-    pub(super) label: &'static str,
+pub(crate) struct Site {
+    pub(crate) label: &'static str,
     /// Address of the call.
-    pub(super) call: u64,
+    pub(crate) call: u64,
     /// What the registers for arguments hold.
-    pub(super) arguments: Vec<Id>,
-    pub(super) pool: Rc<Pool>,
+    pub(crate) arguments: Vec<Id>,
+    pub(crate) pool: Rc<Pool>,
 }
 
 /// The function that all labels are given to.
-pub(super) struct Receiver {
-    pub(super) address: u64,
+pub(crate) struct Receiver {
+    pub(crate) address: u64,
     /// Which argument is the label, from 0.
-    pub(super) position: usize,
-    pub(super) sites: Vec<Site>,
+    pub(crate) position: usize,
+    pub(crate) sites: Vec<Site>,
 }
 
 /// A function and the position of the label among its arguments.
 type Callee = (u64, usize);
 
 /// Where the labels are.
-pub(super) fn find(binary: &Binary<'_>) -> Result<BTreeMap<u64, &'static str>, ElfError> {
+pub(crate) fn find(binary: &Binary<'_>) -> Result<BTreeMap<u64, &'static str>, ElfError> {
     let mut places = BTreeMap::new();
     search(binary, &LABELS.map(str::as_bytes), |address, _, which| {
         places.insert(address, LABELS[which]);
@@ -70,7 +70,7 @@ pub(super) fn find(binary: &Binary<'_>) -> Result<BTreeMap<u64, &'static str>, E
 
 /// The function that every reference to a label leads to with the label in the same place; `None` if there are no
 /// references.
-pub(super) fn receiver(
+pub(crate) fn receiver(
     binary: &Binary<'_>,
     functions: &Functions<'_, '_>,
     decoder: &mut Decoder,
