@@ -73,7 +73,8 @@ pub fn tls(config: Config) -> Result<Ended> {
         }
         _ => None,
     };
-    let mut discovery = Discovery::new(programs, subject, config.use_cache, config.scope.pids.clone())?;
+    let (libraries, pids) = (config.libraries, config.scope.pids.clone());
+    let mut discovery = Discovery::new(programs, libraries, subject, config.use_cache, pids)?;
     let mut watch = begin(&config, &mut discovery)?;
     let ready = keep_ready(&config, &features)?;
     let files = discovery.files();

@@ -16,7 +16,7 @@ struct stream {
 	__u32 announced; /* EVENT_STREAM is on the ring */
 	__u32 tied; /* EVENT_PEER is on the ring */
 	__u32 keyed; /* a secret of it, or EVENT_OBJECT, is on the ring */
-	__u32 pad;
+	__u32 keeps; /* DATA_KEPT is on the ring, and no call has said yet how many */
 };
 
 struct {

@@ -1,6 +1,8 @@
 //! What to hook, one file for each library: facts about a file become hooks.
 
 mod cache;
+mod facts;
+mod gnutls;
 mod openssl;
 mod overrides;
 
@@ -19,16 +21,27 @@ pub use overrides::Overrides;
 pub enum Library {
     /// OpenSSL and its forks.
     OpenSsl,
+    /// GnuTLS.
+    GnuTls,
 }
 
 impl Library {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::OpenSsl];
+    pub const ALL: &'static [Self] = &[Self::OpenSsl, Self::GnuTls];
+
+    /// What a file has to contain, in words.
+    pub fn described(self) -> &'static str {
+        match self {
+            Self::OpenSsl => "OpenSSL",
+            Self::GnuTls => "GnuTLS",
+        }
+    }
 
     /// Whether it is worth looking for it in a file: cheap, and only a `false` is certain.
     fn may_be_in(self, binary: &Binary<'_>) -> bool {
         let may_be = match self {
             Self::OpenSsl => openssl::may_be(binary),
+            Self::GnuTls => gnutls::may_be(binary),
         };
         may_be.unwrap_or(true) // what is wrong with the file is said by those who read all of it
     }
@@ -37,6 +50,7 @@ impl Library {
     fn hooks(self, binary: &Binary<'_>, subject: Subject, overrides: &Overrides) -> Verdict {
         match self {
             Self::OpenSsl => openssl::hooks(binary, subject, overrides),
+            Self::GnuTls => gnutls::hooks(binary, subject),
         }
     }
 }
@@ -48,7 +62,7 @@ enum Verdict {
     /// Something is, but it can not be hooked; why.
     Unusable(String),
     /// Hooks.
-    Hooks(Found),
+    Hooks(Box<Found>),
 }
 
 /// What a file is to us.
@@ -77,7 +91,7 @@ pub struct Found {
 
 /// Whether a file of that name is likely to be a library that we know.
 pub fn is_likely(name: &str) -> bool {
-    name.starts_with("libssl") && name.contains(".so")
+    ["libssl", "libgnutls.so"].iter().any(|library| name.starts_with(library)) && name.contains(".so")
 }
 
 /// Looks for these libraries, for what is wanted of them. What the user overrides is not kept in the cache.
@@ -114,7 +128,7 @@ fn look_for(libraries: &[Library], binary: &Binary<'_>, subject: Subject, overri
         match library.hooks(binary, subject, overrides) {
             Verdict::Nothing => {}
             Verdict::Unusable(reason) => findings.refused.push(reason),
-            Verdict::Hooks(found) => findings.found.push(found),
+            Verdict::Hooks(found) => findings.found.push(*found),
         }
     }
     findings

@@ -25,6 +25,7 @@ const REMEMBERED: usize = 1 << 16;
 pub struct Discovery {
     pub(super) programs: Programs,
     subject: Subject,
+    libraries: &'static [Library],
     cache: Cache,
     /// Only these processes count; empty: all.
     pids: Vec<u32>,
@@ -56,11 +57,18 @@ impl Discovery {
     ///
     /// # Errors
     /// No inotify instance is left for us.
-    pub fn new(programs: Programs, subject: Subject, use_cache: bool, pids: Vec<u32>) -> Result<Self> {
+    pub fn new(
+        programs: Programs,
+        libraries: &'static [Library],
+        subject: Subject,
+        use_cache: bool,
+        pids: Vec<u32>,
+    ) -> Result<Self> {
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
         Ok(Self {
             programs,
             subject,
+            libraries,
             cache: if use_cache { Cache::open() } else { Cache::off() },
             pids,
             seen: FxHashMap::default(),
@@ -171,9 +179,10 @@ impl Discovery {
         if self.is_attached(file) {
             return;
         }
-        let findings = probes::examine(file, Library::ALL, self.subject, &Overrides::default(), &self.cache);
+        let findings =
+            probes::examine(file, self.libraries, self.subject, &Overrides::default(), &self.cache);
         for reason in &findings.refused {
-            if is_libssl(path) {
+            if is_tls_library(path) {
                 tracing::warn!("{}: not hooked: {reason}", escape::path(path));
             } else {
                 tracing::debug!("{}: {reason}", path.display());
@@ -204,17 +213,16 @@ impl Discovery {
             bail!("{} is not a regular file; give a library or an executable", path.display());
         }
         let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-        let findings = probes::examine(&file, &[Library::OpenSsl], self.subject, overrides, &self.cache);
+        let findings = probes::examine(&file, self.libraries, self.subject, overrides, &self.cache);
         if !findings.found.is_empty() {
             return self.attach(&file, path, "", &findings.found);
         }
         if !findings.refused.is_empty() {
             bail!("{}: {}", path.display(), findings.refused.join("; "));
         }
-        bail!(
-            "{}: no function of OpenSSL in it; give a libssl or a program with OpenSSL inside",
-            path.display()
-        )
+        let names: Vec<&str> = self.libraries.iter().map(|library| library.described()).collect();
+        let names = names.join(" or ");
+        bail!("{}: no function of {names} in it; give a library or a program with it inside", path.display())
     }
 
     /// `origin`: what makes the path known, in words.
@@ -260,6 +268,7 @@ fn identity(file: &File, metadata: &fs::Metadata) -> Identity {
 }
 
 /// Whether a file that we can not read is worth a warning: a 32-bit helper program is not.
-fn is_libssl(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().contains("ssl"))
+fn is_tls_library(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.contains("ssl") || probes::is_likely(&name)
 }

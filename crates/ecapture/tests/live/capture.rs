@@ -123,6 +123,15 @@ impl Capture {
         Self::start([OsStr::new("--libssl"), library.as_os_str()].into_iter().chain(room.map(OsStr::new)))
     }
 
+    /// `ecapture gnutls`, only of what uses this file.
+    pub fn of_gnutls(library: &Path, arguments: &[&str]) -> Self {
+        let mut command = ecapture();
+        command.args(["gnutls", "--gnutls"]).arg(library);
+        let capture = Self::run(command, arguments);
+        capture.wait_until_ready();
+        capture
+    }
+
     /// With a command that runs ecapture.
     pub fn with<A: AsRef<OsStr>>(command: Command, arguments: impl IntoIterator<Item = A>) -> Self {
         let capture = Self::launch(command, arguments);
@@ -132,11 +141,17 @@ impl Capture {
 
     /// Does not wait until it captures.
     pub fn launch<A: AsRef<OsStr>>(mut command: Command, arguments: impl IntoIterator<Item = A>) -> Self {
+        command.arg("tls");
+        Self::run(command, arguments)
+    }
+
+    /// The same with a command that names what is captured.
+    fn run<A: AsRef<OsStr>>(mut command: Command, arguments: impl IntoIterator<Item = A>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         // Another user may have to write there.
         fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777))
             .expect("chmod");
-        command.arg("tls").args(arguments);
+        command.args(arguments);
         command.args(["--format", "json", "--output_file"]).arg(directory.path().join("records"));
         Self { running: Running::start(&mut command), directory }
     }
