@@ -28,6 +28,8 @@ enum event_kind {
 /* data_event.flags */
 #define DATA_SENT 1 /* else received */
 #define DATA_FILE 2 /* sent by SSL_sendfile: no payload, `call` bytes left the process */
+#define DATA_KEPT 4 /* the library keeps these bytes; how many of them count is not known yet */
+#define DATA_RESUMED 8 /* no payload: so many of the bytes that were kept count */
 
 /* Every record starts with this. */
 struct event_head {
@@ -225,6 +227,10 @@ enum hook_result {
 	RESULT_OUT = 1, /* int: success when positive, *(size_t *)argument OUT has the bytes */
 	RESULT_FILE = 2, /* ssize_t: bytes of a file that were sent; no buffer */
 	RESULT_OPEN = 3, /* int: 1 when the handshake is complete; nothing is moved */
+	RESULT_SIZE = 4, /* ssize_t: bytes when positive; without a buffer they can not be copied */
+	RESULT_RESUMED = 5, /* the same; or the bytes are kept, and a later call says how many */
+	RESULT_FLUSH = 6, /* what calls inside of it move counted before */
+	RESULT_MADE = 7, /* int: 0 when there is a new object at argument OUT */
 };
 
 /* Constants fixed at load time, so that what is not asked for costs nothing. */

@@ -17,6 +17,8 @@ struct stream {
 	__u32 tied; /* EVENT_PEER is on the ring */
 	__u32 keyed; /* a secret of it, or EVENT_OBJECT, is on the ring */
 	__u32 untied; /* user space knows a socket that it no longer has */
+	__u32 keeps; /* DATA_KEPT is on the ring, and no call has said yet how many */
+	__u32 pad;
 };
 
 struct {

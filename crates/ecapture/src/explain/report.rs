@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use inspect::openssl::{OpenSsl, Refusal, resolve};
+use inspect::gnutls::{self, GnuTls};
+use inspect::openssl::{self, OpenSsl};
 use inspect::{Binary, Call, Confidence, Cost, Hook, Kind, Label, ObjectKeys, Purpose, ResultKind, Secret};
 use serde::Serialize;
 
@@ -69,11 +70,17 @@ struct Offset {
 impl Report {
     /// Looks for every library that we know.
     pub fn new(path: &Path, binary: &Binary<'_>) -> Result<Self, inspect::ElfError> {
-        let (libraries, refused) = match resolve(binary) {
-            Ok(found) => (vec![Library::new(found)], None),
-            Err(Refusal::Elf(error)) => return Err(error),
-            Err(refusal) => (Vec::new(), Some(refusal.to_string())),
-        };
+        let (mut libraries, mut refused) = (Vec::new(), Vec::new());
+        match openssl::resolve(binary) {
+            Ok(found) => libraries.push(Library::from(found)),
+            Err(openssl::Refusal::Elf(error)) => return Err(error),
+            Err(refusal) => refused.push(refusal.to_string()),
+        }
+        match gnutls::resolve(binary) {
+            Ok(found) => libraries.push(Library::from(found)),
+            Err(gnutls::Refusal::Elf(error)) => return Err(error),
+            Err(refusal) => refused.push(refusal.to_string()),
+        }
         Ok(Self {
             file: path.to_string_lossy().into_owned(),
             kind: match binary.kind() {
@@ -82,8 +89,8 @@ impl Report {
             },
             machine: binary.machine().to_string(),
             build_id: binary.build_id().map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect()),
+            refused: libraries.is_empty().then(|| refused.join("; ")),
             libraries,
-            refused,
         })
     }
 
@@ -108,23 +115,43 @@ impl Report {
     }
 }
 
+impl From<OpenSsl> for Library {
+    fn from(found: OpenSsl) -> Self {
+        let OpenSsl { version, flavour, hooks, keys, notes } = found;
+        Self::new(flavour.to_string(), version, &hooks, keys, notes)
+    }
+}
+
+impl From<GnuTls> for Library {
+    fn from(found: GnuTls) -> Self {
+        let GnuTls { version, hooks, notes } = found;
+        Self::new("GnuTLS".to_owned(), version, &hooks, None, notes)
+    }
+}
+
 impl Library {
-    fn new(found: OpenSsl) -> Self {
-        let has = |wanted: fn(&Purpose) -> bool| found.hooks.iter().any(|hook| wanted(&hook.purpose));
+    fn new(
+        name: String,
+        version: Option<String>,
+        hooks: &[Hook],
+        keys: Option<ObjectKeys>,
+        notes: Vec<String>,
+    ) -> Self {
+        let has = |wanted: fn(&Purpose) -> bool| hooks.iter().any(|hook| wanted(&hook.purpose));
         // Without a function that hands secrets over, they are read from the session once a handshake is complete.
-        let master = found.keys.is_some_and(|keys| keys.master.is_some());
+        let master = keys.is_some_and(|keys| keys.master.is_some());
         Self {
-            name: found.flavour.to_string(),
-            version: found.version,
+            name,
+            version,
             needs: Needs {
                 read: has(|purpose| matches!(purpose, Purpose::Read(_))),
                 write: has(|purpose| matches!(purpose, Purpose::Write(_))),
                 keys: has(|purpose| matches!(purpose, Purpose::Secret(_)))
                     || master && has(|purpose| matches!(purpose, Purpose::Handshake)),
             },
-            functions: found.hooks.iter().map(Function::new).collect(),
-            offsets: found.keys.map(|keys| offsets(&keys)).unwrap_or_default(),
-            notes: found.notes,
+            functions: hooks.iter().map(Function::new).collect(),
+            offsets: keys.map(|keys| offsets(&keys)).unwrap_or_default(),
+            notes,
         }
     }
 
@@ -185,7 +212,10 @@ fn does(purpose: &Purpose) -> String {
         Purpose::Read(call) => format!("gives plaintext: {}", arguments(call)),
         Purpose::Write(call) => format!("takes plaintext: {}", arguments(call)),
         Purpose::SendFile => "sends a file: object arg1".to_owned(),
+        Purpose::ReadElsewhere => "gives plaintext in memory of its own: object arg1".to_owned(),
+        Purpose::Flush => "sends what others took: object arg1".to_owned(),
         Purpose::New => "makes an object: returned".to_owned(),
+        Purpose::NewAt(out) => format!("makes an object: at arg{}", out.0),
         Purpose::Free => "frees an object: arg1".to_owned(),
         Purpose::Clear => "resets an object: arg1".to_owned(),
         Purpose::SetFd => "ties an object to a socket: object arg1".to_owned(),
@@ -198,7 +228,8 @@ fn does(purpose: &Purpose) -> String {
 fn arguments(call: &Call) -> String {
     let Call { object, buffer, length, result } = call;
     let moved = match result {
-        ResultKind::Count => "returned".to_owned(),
+        ResultKind::Count | ResultKind::Size => "returned".to_owned(),
+        ResultKind::Resumed => "returned, now or by a later call".to_owned(),
         ResultKind::Out(out) => format!("at arg{}", out.0),
     };
     format!("object arg{}, buffer arg{}, size arg{}, moved bytes {moved}", object.0, buffer.0, length.0)

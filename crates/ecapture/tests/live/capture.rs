@@ -123,6 +123,12 @@ impl Capture {
         Self::start([OsStr::new("--libssl"), library.as_os_str()].into_iter().chain(room.map(OsStr::new)))
     }
 
+    /// `ecapture gnutls`, only of what uses this file.
+    pub fn of_gnutls(library: &Path, arguments: &[&str]) -> Self {
+        let only = [OsStr::new("--gnutls"), library.as_os_str()];
+        Self::commands("gnutls", only.into_iter().chain(arguments.iter().map(OsStr::new)))
+    }
+
     /// With a command that runs ecapture.
     pub fn with<A: AsRef<OsStr>>(command: Command, arguments: impl IntoIterator<Item = A>) -> Self {
         let capture = Self::launch(command, arguments);

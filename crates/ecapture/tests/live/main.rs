@@ -21,6 +21,7 @@ mod call_forms;
 mod connections;
 mod discovery;
 mod filters;
+mod gnutls;
 mod http_messages;
 mod keylog;
 mod keylog_file;
