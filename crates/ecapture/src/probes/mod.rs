@@ -6,7 +6,7 @@ mod overrides;
 
 use std::fs::File;
 
-use inspect::{Binary, Machine};
+use inspect::{Binary, ElfError, Machine};
 use serde::{Deserialize, Serialize};
 
 use crate::bpf::{Hook, ObjectKeys, Returns, Subject};
@@ -14,18 +14,53 @@ pub use cache::Cache;
 use cache::Key;
 pub use overrides::Overrides;
 
-/// What a file is to us.
-#[derive(Serialize, Deserialize)]
-pub enum Verdict {
-    /// Nothing that we hook is in it.
+/// A TLS library that we know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Library {
+    /// OpenSSL and its forks.
+    OpenSsl,
+}
+
+impl Library {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::OpenSsl];
+
+    /// Whether it is worth looking for it in a file: cheap, and only a `false` is certain.
+    fn may_be_in(self, binary: &Binary<'_>) -> bool {
+        let may_be = match self {
+            Self::OpenSsl => openssl::may_be(binary),
+        };
+        may_be.unwrap_or(true) // what is wrong with the file is said by those who read all of it
+    }
+
+    /// What a file has of it.
+    fn hooks(self, binary: &Binary<'_>, subject: Subject, overrides: &Overrides) -> Verdict {
+        match self {
+            Self::OpenSsl => openssl::hooks(binary, subject, overrides),
+        }
+    }
+}
+
+/// What a file is to us, for one library.
+enum Verdict {
+    /// Nothing of the library is in it.
     Nothing,
     /// Something is, but it can not be hooked; why.
     Unusable(String),
     /// Hooks.
-    Hooks(Box<Found>),
+    Hooks(Found),
 }
 
-/// The hooks of a file.
+/// What a file is to us.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Findings {
+    /// The libraries in it that can be hooked.
+    pub found: Vec<Found>,
+    /// Why others that are in it can not be hooked, or why the file can not be read.
+    pub refused: Vec<String>,
+}
+
+/// The hooks of one library in a file.
 #[derive(Serialize, Deserialize)]
 pub struct Found {
     /// Where to attach what.
@@ -45,29 +80,53 @@ pub fn is_likely(name: &str) -> bool {
     name.starts_with("libssl") && name.contains(".so")
 }
 
-/// Looks for every library that we know, for what is wanted of it. What the user overrides is not kept in the cache.
-pub fn examine(file: &File, subject: Subject, overrides: &Overrides, cache: &Cache) -> Verdict {
+/// Looks for these libraries, for what is wanted of them. What the user overrides is not kept in the cache.
+pub fn examine(
+    file: &File,
+    libraries: &[Library],
+    subject: Subject,
+    overrides: &Overrides,
+    cache: &Cache,
+) -> Findings {
+    let refused = |error: ElfError| Findings { refused: vec![error.to_string()], ..Default::default() };
     let binary = match Binary::open(file) {
         Ok(binary) => binary,
-        Err(error) => return Verdict::Unusable(error.to_string()),
+        Err(error) => return refused(error),
     };
     if let Err(error) = binary.check_machine(Machine::host()) {
-        return Verdict::Unusable(error.to_string());
+        return refused(error);
     }
-    if overrides.is_none() && openssl::may_be(&binary).unwrap_or_default() {
-        cached(file, subject, cache, || openssl::hooks(&binary, subject, overrides))
-    } else {
-        openssl::hooks(&binary, subject, overrides)
+    if !overrides.is_none() {
+        return look_for(libraries, &binary, subject, overrides);
     }
+    let possible: Vec<Library> =
+        libraries.iter().copied().filter(|library| library.may_be_in(&binary)).collect();
+    if possible.is_empty() {
+        return Findings::default();
+    }
+    let question = format!("{possible:?} {subject:?}");
+    cached(file, &question, cache, || look_for(&possible, &binary, subject, overrides))
 }
 
-/// The verdict of the cache, or else a new one. Only for files that are worth the hash of all their bytes.
-fn cached(file: &File, subject: Subject, cache: &Cache, examine: impl FnOnce() -> Verdict) -> Verdict {
-    let Ok(key) = Key::new(file, &format!("{subject:?}")) else { return examine() };
+fn look_for(libraries: &[Library], binary: &Binary<'_>, subject: Subject, overrides: &Overrides) -> Findings {
+    let mut findings = Findings::default();
+    for library in libraries {
+        match library.hooks(binary, subject, overrides) {
+            Verdict::Nothing => {}
+            Verdict::Unusable(reason) => findings.refused.push(reason),
+            Verdict::Hooks(found) => findings.found.push(found),
+        }
+    }
+    findings
+}
+
+/// What the cache has, or else what is found. Only for files that are worth the hash of all their bytes.
+fn cached(file: &File, question: &str, cache: &Cache, examine: impl FnOnce() -> Findings) -> Findings {
+    let Ok(key) = Key::new(file, question) else { return examine() };
     cache.get(&key).unwrap_or_else(|| {
-        let verdict = examine();
-        cache.put(&key, &verdict);
-        verdict
+        let findings = examine();
+        cache.put(&key, &findings);
+        findings
     })
 }
 

@@ -26,13 +26,13 @@ pub fn hooks(binary: &Binary<'_>, subject: Subject, overrides: &Overrides) -> Ve
         return Verdict::Unusable(facts.notes.join("; "));
     }
     let has_keys = keys.is_some() || hooks.iter().any(|hook| matches!(hook.place, Place::Secret(_)));
-    Verdict::Hooks(Box::new(Found {
+    Verdict::Hooks(Found {
         hooks,
         without_keys: subject.secrets && !has_keys,
         description: describe(&facts, subject, keys.is_some()),
         keys,
         notes: facts.notes,
-    }))
+    })
 }
 
 /// A file in which nothing was found.
