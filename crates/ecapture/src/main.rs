@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         }
     };
     match &cli.command {
-        Some(Command::Tls(_) | Command::Extcap(_)) => {}
+        Some(Command::Tls(_) | Command::Gotls(_) | Command::Extcap(_)) => {}
         None => return printed(Cli::command().print_help()),
         Some(Command::Inspect(inspect)) => {
             return match explain::explain(&inspect.files, inspect.json) {

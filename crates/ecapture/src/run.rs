@@ -73,7 +73,8 @@ pub fn tls(config: Config) -> Result<Ended> {
         }
         _ => None,
     };
-    let mut discovery = Discovery::new(programs, subject, config.use_cache, config.scope.pids.clone())?;
+    let mut discovery =
+        Discovery::new(programs, config.libraries, subject, config.use_cache, config.scope.pids.clone())?;
     let mut watch = begin(&config, &mut discovery)?;
     let ready = keep_ready(&config, &features)?;
     let files = discovery.files();

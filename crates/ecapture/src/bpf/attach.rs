@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use libbpf_rs::{Link, Object, ProgramMut, UprobeMultiOpts, UprobeOpts};
 use serde::{Deserialize, Serialize};
 
-use super::described::{ObjectKeys, SecretHook};
+use super::described::{GoHook, ObjectKeys, SecretHook};
 use super::foreign::{Foreign, ForeignSite};
 use super::load::Programs;
 
@@ -54,6 +54,10 @@ pub enum Place {
     Secret(Box<SecretHook>),
     /// Around a call that makes the handshake of the object in argument 1, and returns 1 when it is complete.
     Handshake,
+    /// Around a call of a Go program that moves plaintext; with the offsets in the file of all its returns.
+    Go(Box<GoHook>, Vec<u64>),
+    /// At a call of a Go program that begins the connection of an object: an earlier one is over.
+    GoEnd(Box<GoHook>),
 }
 
 /// One function of a file to hook.
@@ -245,13 +249,21 @@ impl Programs {
             Place::End => one("object_end", When::Entry, 0),
             Place::Untie => one("object_untie", When::Entry, 0),
             Place::Secret(secret) => one("secret", When::Entry, self.secret_hooks.index_of(&**secret)?),
+            Place::GoEnd(hook) => one("go_end", When::Entry, self.go_hooks.index_of(&**hook)?),
+            Place::Go(hook, returns) => {
+                let cookie = self.go_hooks.index_of(&**hook)?;
+                let probe = |program, offset| Probe { program, when: When::Entry, offset, cookie };
+                // Instructions, as a return probe would change the stack, which the runtime walks and moves.
+                let returns = returns.iter().map(|offset| probe("go_return", *offset as usize));
+                returns.chain([probe("go_enter", offset)]).collect()
+            }
         })
     }
 
     /// One link for each program: attaching and detaching cost about the same for one probe or twenty.
     fn attach_together(&mut self, path: &Path, probes: &[Probe]) -> Result<Vec<Link>> {
         let object = self.object_for(0)?;
-        const PROGRAMS: [&str; 8] = [
+        const PROGRAMS: [&str; 11] = [
             "call_session",
             "new_session",
             "call_exit",
@@ -260,6 +272,9 @@ impl Programs {
             "object_end",
             "object_untie",
             "secret",
+            "go_return",
+            "go_enter",
+            "go_end",
         ];
         PROGRAMS
             .into_iter()

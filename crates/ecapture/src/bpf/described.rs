@@ -21,6 +21,8 @@ pub enum Start {
     Number(u32),
     /// The address of the object.
     Object,
+    /// The start of the thread's own data.
+    ThreadPointer,
 }
 
 /// A way to a value: each load reads the 8 bytes at the value plus an offset; `add` is added at the end.
@@ -107,6 +109,7 @@ impl Start {
             Self::Argument(number) => *ARGUMENTS.get(usize::from(number).checked_sub(1)?)?,
             Self::Register(number) => number,
             Self::Number(_) | Self::Object => return Some(-1),
+            Self::ThreadPointer => return Some(-2), // CHAIN_THREAD
         };
         Some(i32::from(word_of(register)?) * 8)
     }
@@ -207,6 +210,45 @@ impl Described for ObjectKeys {
         // READ_RANDOM, READ_MASTER, READ_WINDOW
         let has = 1 | u32::from(master.is_some()) << 1 | u32::from(self.exporter.is_some()) << 2;
         bytes.extend(has.to_ne_bytes());
+        Some(bytes)
+    }
+}
+
+/// Where a function of Go that moves plaintext has its values: the result at its returns, all else at its entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoHook {
+    /// The process sends; else it receives.
+    pub sent: bool,
+    /// The TLS object.
+    pub object: Chain,
+    /// Address of the bytes.
+    pub buffer: Chain,
+    /// How many the program has, or has room for.
+    pub length: Chain,
+    /// How many were moved.
+    pub result: Chain,
+    /// The goroutine, at both.
+    pub goroutine: Chain,
+    /// Distances from the probed entry to the `Read` methods of types of sockets; 0: none.
+    pub sockets: [u64; 2],
+}
+
+impl GoHook {
+    /// Bytes of `struct go_hook`.
+    pub(super) const LEN: usize = 5 * Chain::LEN + 24;
+}
+
+impl Described for GoHook {
+    const TABLE: &'static str = "go_hooks";
+
+    fn to_bytes(&self) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(Self::LEN);
+        for chain in [&self.object, &self.buffer, &self.length, &self.result, &self.goroutine] {
+            bytes.extend(chain.to_bytes()?);
+        }
+        bytes.extend(self.sockets.iter().flat_map(|distance| distance.to_ne_bytes()));
+        bytes.extend(u32::from(self.sent).to_ne_bytes());
+        bytes.extend([0; 4]);
         Some(bytes)
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use anyhow::{Context, Result, anyhow};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, ProgramAttachType};
 
-use super::described::{Described, ObjectKeys, SecretHook, Table};
+use super::described::{Described, GoHook, ObjectKeys, SecretHook, Table};
 use super::event::{Counters, Settings};
 use super::features::Features;
 use super::foreign::Foreign;
@@ -104,6 +104,7 @@ pub struct Programs {
     pub(super) plan: Plan,
     pub(super) secret_hooks: Table,
     pub(super) object_keys: Table,
+    pub(super) go_hooks: Table,
     socket_programs: &'static [&'static str],
     pub(super) main: Object,
     /// Kernels without attach cookies: one object for each kind of hook.
@@ -138,6 +139,7 @@ impl Programs {
                     return Ok(Self {
                         secret_hooks: Table::new(map_handle(&main, SecretHook::TABLE)?),
                         object_keys: Table::new(map_handle(&main, ObjectKeys::TABLE)?),
+                        go_hooks: Table::new(map_handle(&main, GoHook::TABLE)?),
                         plan,
                         socket_programs,
                         main,
@@ -218,11 +220,14 @@ fn load_object(plan: &Plan, socket_programs: &[&str], hook: u64, share: Option<&
             "call_session" | "new_session" | "call_return" => features.uprobe_session,
             "call_enter" | "call_exit" => !features.uprobe_session,
             "secret" => subject.secrets,
+            go if go.starts_with("go_") => subject.plaintext,
             socket if socket.starts_with("socket_") => socket_programs.contains(&socket),
             _ => true,
         });
         let single = ["call_enter", "call_exit", "call_return", "secret"];
-        let is_uprobe = name.starts_with("object_") || single.contains(&name.as_str());
+        let families = ["object_", "go_"];
+        let is_uprobe =
+            families.iter().any(|family| name.starts_with(family)) || single.contains(&name.as_str());
         if features.uprobe_multi && is_uprobe {
             program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
         }

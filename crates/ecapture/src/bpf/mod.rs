@@ -11,7 +11,7 @@ mod ready;
 mod ring;
 
 pub use attach::{Attachment, Hook, Moved, Moves, Place, Returns};
-pub use described::{Chain, Label, MasterSecret, ObjectKeys, SecretHook, Start};
+pub use described::{Chain, GoHook, Label, MasterSecret, ObjectKeys, SecretHook, Start};
 pub use event::{Body, Counter, Counters, Event, Object, Peer, Secret, StreamInfo, Window};
 pub use features::Features;
 pub use foreign::ForeignSite;

@@ -120,17 +120,13 @@ static __always_inline __u64 moved(struct pt_regs *ctx, const struct frame *call
 	return 0;
 }
 
-/* Hands over what a call moved, and keys that nobody handed over before. */
-static __always_inline void report(struct thread *thread, struct frame *call, __u64 bytes)
+/* Hands over what a call moved. */
+static __always_inline void deliver(struct thread *thread, struct frame *call, __u64 bytes)
 {
 	struct data_event head = {};
 	struct stream *stream;
 	__u64 id = thread->id;
 
-	if (settings.secrets)
-		emit_object(id >> 32, call);
-	if (!settings.plaintext || HOOK_RESULT(call->hook) == RESULT_OPEN || call->reported)
-		return;
 	if (!HOOK_SENT(call->hook))
 		call->time = bpf_ktime_get_ns();
 	stream = stream_get(id >> 32, call->object, call->time);
@@ -166,6 +162,15 @@ static __always_inline void report(struct thread *thread, struct frame *call, __
 		thread->chunks.left = bytes;
 		emit_chunks(&thread->chunks);
 	}
+}
+
+/* The same, and keys that nobody handed over before. */
+static __always_inline void report(struct thread *thread, struct frame *call, __u64 bytes)
+{
+	if (settings.secrets)
+		emit_object(thread->id >> 32, call);
+	if (settings.plaintext && HOOK_RESULT(call->hook) != RESULT_OPEN && !call->reported)
+		deliver(thread, call, bytes);
 }
 
 static __always_inline void enter(struct pt_regs *ctx, struct thread *thread)
@@ -355,3 +360,4 @@ int object_untie(struct pt_regs *ctx)
 #ifndef ECAPTURE_NO_BTF
 #include "sockets.h"
 #endif
+#include "go.h"

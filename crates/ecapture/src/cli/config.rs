@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use rustix::fs::statfs;
 
-use super::args::{Cli, Command, FormatName, Global, Model, Tls};
+use super::args::{Capture, Cli, Command, FormatName, Global, Gotls, Model, Tls};
 use super::packets::PacketConfig;
 use crate::bpf::{Cgroup, Scope, Subject};
-use crate::probes::Overrides;
+use crate::probes::{Library, Overrides};
 use crate::targets;
 
 /// A run.
@@ -21,6 +21,8 @@ pub struct Config {
     pub subject: Subject,
     /// Which processes.
     pub scope: Scope,
+    /// Which libraries are looked for.
+    pub libraries: &'static [Library],
     /// Only this file.
     pub library: Option<PathBuf>,
     /// What the user knows of it.
@@ -84,21 +86,31 @@ impl Config {
     /// A value that can not work, with what was expected.
     pub fn new(cli: Cli) -> Result<Self> {
         let Cli { command, global } = cli;
-        let Some(Command::Tls(tls)) = command else { bail!("no command") };
-        let key_log = key_log(&tls);
-        let plaintext = tls.model.contains(&Model::Text);
+        let (libraries, library, capture, overrides) = match command {
+            Some(Command::Tls(Tls { libssl, capture, ssl_version, symbol, offset })) => {
+                let libraries: &[_] = if libssl.is_some() { &[Library::OpenSsl] } else { Library::ALL };
+                (libraries, libssl, capture, Overrides::new(ssl_version, &symbol, &offset)?)
+            }
+            Some(Command::Gotls(Gotls { elfpath, capture })) => {
+                (&[Library::Go] as &[_], elfpath, capture, Overrides::default())
+            }
+            _ => bail!("no command"),
+        };
+        let key_log = key_log(&capture);
+        let plaintext = capture.model.contains(&Model::Text);
         let scope = scope(&global)?;
-        let packets = PacketConfig::new(&tls, &scope)?;
+        let packets = PacketConfig::new(&capture, &scope)?;
         let is_piped = packets.as_ref().is_some_and(|packets| packets.target.is_stdout());
         if is_piped && matches!(key_log, Some(KeyLogTarget::Stdout)) {
             bail!("-k - and -w -: standard output can have one of them");
         }
         Ok(Self {
             subject: Subject { plaintext, secrets: key_log.is_some() || packets.is_some() },
-            overrides: Overrides::new(tls.ssl_version, &tls.symbol, &tls.offset)?,
-            library: tls.libssl,
-            slow_attach: tls.slow_attach,
-            use_cache: !tls.no_cache,
+            libraries,
+            overrides,
+            library,
+            slow_attach: capture.slow_attach,
+            use_cache: !capture.no_cache,
             ring_bytes: (global.mapsize << 10).next_power_of_two(),
             without_btf: global.btf == 2,
             only_btf: global.btf == 1,
@@ -117,11 +129,11 @@ impl Config {
 /// Default of `-k`.
 const KEY_LOG: &str = "ecapture_masterkey.log";
 
-fn key_log(tls: &Tls) -> Option<KeyLogTarget> {
-    match &tls.keylogfile {
+fn key_log(capture: &Capture) -> Option<KeyLogTarget> {
+    match &capture.keylogfile {
         Some(file) if file.as_os_str() == "-" => Some(KeyLogTarget::Stdout),
         Some(file) => Some(KeyLogTarget::File(file.clone())),
-        None => tls.model.contains(&Model::Keylog).then(|| KeyLogTarget::File(KEY_LOG.into())),
+        None => capture.model.contains(&Model::Keylog).then(|| KeyLogTarget::File(KEY_LOG.into())),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use inspect::go::{self, Go};
 use inspect::openssl::{OpenSsl, Refusal, resolve};
 use inspect::{Binary, Call, Confidence, Cost, Hook, Kind, Label, ObjectKeys, Purpose, ResultKind, Secret};
 use serde::Serialize;
@@ -69,11 +70,24 @@ struct Offset {
 impl Report {
     /// Looks for every library that we know.
     pub fn new(path: &Path, binary: &Binary<'_>) -> Result<Self, inspect::ElfError> {
-        let (libraries, refused) = match resolve(binary) {
-            Ok(found) => (vec![Library::new(found)], None),
+        let mut libraries = Vec::new();
+        let mut refused = match resolve(binary) {
+            Ok(found) => {
+                libraries.push(Library::new(found));
+                None
+            }
             Err(Refusal::Elf(error)) => return Err(error),
-            Err(refusal) => (Vec::new(), Some(refusal.to_string())),
+            Err(refusal) => Some(refusal.to_string()),
         };
+        match go::resolve(binary) {
+            Ok(found) => libraries.push(Library::of_go(found)),
+            Err(go::Refusal::Elf(error)) => return Err(error),
+            Err(go::Refusal::NotGo) => {}
+            Err(refusal) => refused = Some(refusal.to_string()),
+        }
+        if !libraries.is_empty() {
+            refused = None;
+        }
         Ok(Self {
             file: path.to_string_lossy().into_owned(),
             kind: match binary.kind() {
@@ -128,6 +142,22 @@ impl Library {
         }
     }
 
+    fn of_go(found: Go) -> Self {
+        let has = |wanted| found.functions.iter().any(|function| function.purpose == wanted);
+        Self {
+            name: "Go crypto/tls".to_owned(),
+            needs: Needs {
+                read: has(go::Purpose::Read),
+                write: has(go::Purpose::Write),
+                keys: has(go::Purpose::Secret),
+            },
+            functions: found.functions.iter().map(|function| Function::of_go(&found, function)).collect(),
+            version: found.version,
+            offsets: Vec::new(),
+            notes: found.notes,
+        }
+    }
+
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
         match &self.version {
             Some(version) => writeln!(out, "  {} ({})", self.name, escape::name(version))?,
@@ -171,12 +201,42 @@ impl Function {
             evidence: hook.evidence.to_string(),
             probe_offset: hook.site.file_offset,
             probe_skip: hook.site.skip,
-            cost: match hook.site.cost {
-                Cost::Emulated => "emulated (cheap)",
-                Cost::Nop5 => "5-byte nop (cheap on new kernels)",
-                Cost::Stepped => "single-stepped (slow)",
-            },
+            cost: cost(hook.site.cost),
         }
+    }
+
+    fn of_go(program: &Go, function: &go::Function) -> Self {
+        Self {
+            name: function.name,
+            address: function.address,
+            does: does_in_go(program, function),
+            confidence: "certain",
+            evidence: "in the table of functions of the Go runtime".to_owned(),
+            probe_offset: function.file_offset,
+            probe_skip: function.skip,
+            cost: cost(function.cost),
+        }
+    }
+}
+
+fn cost(cost: Cost) -> &'static str {
+    match cost {
+        Cost::Emulated => "emulated (cheap)",
+        Cost::Nop5 => "5-byte nop (cheap on new kernels)",
+        Cost::Stepped => "single-stepped (slow)",
+    }
+}
+
+fn does_in_go(program: &Go, function: &go::Function) -> String {
+    let go::Call { object, buffer, length, result, .. } = program.convention.call();
+    let returns = function.returns.len();
+    let call =
+        format!("object {object}, buffer {buffer}, size {length}, moved bytes {result} at {returns} returns");
+    match function.purpose {
+        go::Purpose::Read => format!("gives plaintext: {call}"),
+        go::Purpose::Write => format!("takes plaintext: {call}"),
+        go::Purpose::Begin => format!("begins a connection: object {object}"),
+        go::Purpose::Secret => format!("hands over a secret: {}", places(&program.convention.secret())),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What to hook, one file for each library: facts about a file become hooks.
 
 mod cache;
+mod go;
 mod openssl;
 mod overrides;
 
@@ -19,16 +20,27 @@ pub use overrides::Overrides;
 pub enum Library {
     /// OpenSSL and its forks.
     OpenSsl,
+    /// `crypto/tls` of Go.
+    Go,
 }
 
 impl Library {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::OpenSsl];
+    pub const ALL: &'static [Self] = &[Self::OpenSsl, Self::Go];
+
+    /// What a file has to contain, in words.
+    pub fn described(self) -> &'static str {
+        match self {
+            Self::OpenSsl => "OpenSSL",
+            Self::Go => "crypto/tls of Go",
+        }
+    }
 
     /// Whether it is worth looking for it in a file: cheap, and only a `false` is certain.
     fn may_be_in(self, binary: &Binary<'_>) -> bool {
         let may_be = match self {
             Self::OpenSsl => openssl::may_be(binary),
+            Self::Go => go::may_be(binary),
         };
         may_be.unwrap_or(true) // what is wrong with the file is said by those who read all of it
     }
@@ -37,6 +49,7 @@ impl Library {
     fn hooks(self, binary: &Binary<'_>, subject: Subject, overrides: &Overrides) -> Verdict {
         match self {
             Self::OpenSsl => openssl::hooks(binary, subject, overrides),
+            Self::Go => go::hooks(binary, subject),
         }
     }
 }
@@ -48,7 +61,7 @@ enum Verdict {
     /// Something is, but it can not be hooked; why.
     Unusable(String),
     /// Hooks.
-    Hooks(Found),
+    Hooks(Box<Found>),
 }
 
 /// What a file is to us.
@@ -114,7 +127,7 @@ fn look_for(libraries: &[Library], binary: &Binary<'_>, subject: Subject, overri
         match library.hooks(binary, subject, overrides) {
             Verdict::Nothing => {}
             Verdict::Unusable(reason) => findings.refused.push(reason),
-            Verdict::Hooks(found) => findings.found.push(found),
+            Verdict::Hooks(found) => findings.found.push(*found),
         }
     }
     findings

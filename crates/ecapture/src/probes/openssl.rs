@@ -26,13 +26,13 @@ pub fn hooks(binary: &Binary<'_>, subject: Subject, overrides: &Overrides) -> Ve
         return Verdict::Unusable(facts.notes.join("; "));
     }
     let has_keys = keys.is_some() || hooks.iter().any(|hook| matches!(hook.place, Place::Secret(_)));
-    Verdict::Hooks(Found {
+    Verdict::Hooks(Box::new(Found {
         hooks,
         without_keys: subject.secrets && !has_keys,
         description: describe(&facts, subject, keys.is_some()),
         keys,
         notes: facts.notes,
-    })
+    }))
 }
 
 /// A file in which nothing was found.
@@ -44,7 +44,7 @@ fn is_wanted(place: &Place, subject: Subject) -> bool {
     match place {
         Place::Call(_) => true,
         Place::Secret(_) | Place::Handshake => subject.secrets,
-        Place::New | Place::End | Place::Untie => false,
+        _ => false,
     }
 }
 
@@ -80,7 +80,8 @@ fn moves(call: &Call, sent: bool) -> Moves {
     Moves { sent, object: call.object.0, buffer: call.buffer.0, length: call.length.0, result }
 }
 
-fn secret_hook(secret: &inspect::Secret) -> SecretHook {
+/// Where a function hands over secrets.
+pub fn secret_hook(secret: &inspect::Secret) -> SecretHook {
     SecretHook {
         object: secret.object.as_ref().map(chain),
         label: match &secret.label {
@@ -94,11 +95,13 @@ fn secret_hook(secret: &inspect::Secret) -> SecretHook {
     }
 }
 
-fn chain(place: &inspect::Place) -> Chain {
+/// A place as the programs follow it.
+pub fn chain(place: &inspect::Place) -> Chain {
     let start = match place.base {
         Base::Arg(argument) => Start::Argument(argument.0),
         Base::Register(number) => Start::Register(number),
         Base::Constant(number) => Start::Number(number),
+        Base::ThreadPointer => Start::ThreadPointer,
     };
     Chain { start, ..from_object(&place.path) }
 }

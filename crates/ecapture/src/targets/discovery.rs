@@ -24,6 +24,7 @@ const REMEMBERED: usize = 1 << 16;
 /// Every file that was looked at, and the probes on those that have hooks.
 pub struct Discovery {
     pub(super) programs: Programs,
+    libraries: &'static [Library],
     subject: Subject,
     cache: Cache,
     /// Only these processes count; empty: all.
@@ -56,10 +57,17 @@ impl Discovery {
     ///
     /// # Errors
     /// No inotify instance is left for us.
-    pub fn new(programs: Programs, subject: Subject, use_cache: bool, pids: Vec<u32>) -> Result<Self> {
+    pub fn new(
+        programs: Programs,
+        libraries: &'static [Library],
+        subject: Subject,
+        use_cache: bool,
+        pids: Vec<u32>,
+    ) -> Result<Self> {
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
         Ok(Self {
             programs,
+            libraries,
             subject,
             cache: if use_cache { Cache::open() } else { Cache::off() },
             pids,
@@ -171,7 +179,8 @@ impl Discovery {
         if self.is_attached(file) {
             return;
         }
-        let findings = probes::examine(file, Library::ALL, self.subject, &Overrides::default(), &self.cache);
+        let findings =
+            probes::examine(file, self.libraries, self.subject, &Overrides::default(), &self.cache);
         for reason in &findings.refused {
             if is_libssl(path) {
                 tracing::warn!("{}: not hooked: {reason}", escape::path(path));
@@ -204,17 +213,16 @@ impl Discovery {
             bail!("{} is not a regular file; give a library or an executable", path.display());
         }
         let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-        let findings = probes::examine(&file, &[Library::OpenSsl], self.subject, overrides, &self.cache);
+        let findings = probes::examine(&file, self.libraries, self.subject, overrides, &self.cache);
         if !findings.found.is_empty() {
             return self.attach(&file, path, "", &findings.found);
         }
         if !findings.refused.is_empty() {
             bail!("{}: {}", path.display(), findings.refused.join("; "));
         }
-        bail!(
-            "{}: no function of OpenSSL in it; give a libssl or a program with OpenSSL inside",
-            path.display()
-        )
+        let names: Vec<&str> = self.libraries.iter().map(|library| library.described()).collect();
+        let names = names.join(" or ");
+        bail!("{}: no function of {names} in it; give a library or a program with it inside", path.display())
     }
 
     /// `origin`: what makes the path known, in words.

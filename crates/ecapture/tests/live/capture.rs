@@ -131,12 +131,28 @@ impl Capture {
     }
 
     /// Does not wait until it captures.
-    pub fn launch<A: AsRef<OsStr>>(mut command: Command, arguments: impl IntoIterator<Item = A>) -> Self {
+    pub fn launch<A: AsRef<OsStr>>(command: Command, arguments: impl IntoIterator<Item = A>) -> Self {
+        Self::run(command, "tls", arguments)
+    }
+
+    /// `ecapture gotls`, for Go programs of these tests, with much room.
+    pub fn of_go() -> Self {
+        let cgroup = own_cgroup().to_str().expect("UTF-8");
+        let capture = Self::run(ecapture(), "gotls", ["--cgroup_path", cgroup].into_iter().chain(ROOMY));
+        capture.wait_until_ready();
+        capture
+    }
+
+    fn run<A: AsRef<OsStr>>(
+        mut command: Command,
+        name: &str,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         // Another user may have to write there.
         fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777))
             .expect("chmod");
-        command.arg("tls").args(arguments);
+        command.arg(name).args(arguments);
         command.args(["--format", "json", "--output_file"]).arg(directory.path().join("records"));
         Self { running: Running::start(&mut command), directory }
     }

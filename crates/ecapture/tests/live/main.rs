@@ -19,6 +19,7 @@ mod call_forms;
 mod connections;
 mod discovery;
 mod filters;
+mod go;
 mod http_messages;
 mod keylog;
 mod keylog_file;
