@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Some(
             Command::Tls(_)
             | Command::Gnutls(_)
+            | Command::Gotls(_)
             | Command::Extcap(_)
             | Command::Bash(_)
             | Command::Zsh(_)

@@ -217,6 +217,6 @@ impl Purpose {
 fn argument(place: Place) -> Option<Arg> {
     match place.base {
         Base::Arg(arg) => Some(arg),
-        Base::Register(_) | Base::Constant(_) => None,
+        Base::Register(_) | Base::Constant(_) | Base::ThreadPointer => None,
     }
 }

@@ -1,6 +1,7 @@
 //! What a file is: functions, probe sites and the evidence for them, read from its bytes.
 //!
-//! [`Binary`] is the file; [`openssl::resolve`] and [`gnutls::resolve`] turn it into [`Hook`]s. Nothing here attaches, maps or
+//! [`Binary`] is the file; [`openssl::resolve`] and [`gnutls::resolve`] turn it into [`Hook`]s, [`go::resolve`] into
+//! functions of a Go program. Nothing here attaches, maps or
 //! runs anything. Files are hostile: every read is a `pread` with a bound, every loop has an end, and two
 //! equally good answers mean that none is given.
 #![forbid(unsafe_code)]
@@ -12,6 +13,8 @@ mod error;
 mod functions;
 /// GnuTLS.
 pub mod gnutls;
+/// Go programs.
+pub mod go;
 mod header;
 mod hook;
 mod labels;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use libbpf_rs::{Link, Object, ProgramMut, UprobeMultiOpts, UprobeOpts};
 use serde::{Deserialize, Serialize};
 
-use super::described::{ObjectKeys, SecretHook};
+use super::described::{GoHook, ObjectKeys, SecretHook};
 use super::foreign::{Foreign, ForeignSite};
 use super::load::Programs;
 use super::text::TextHook;
@@ -67,6 +67,10 @@ pub enum Place {
     Text(TextHook),
     /// After one.
     TextAfter(TextHook),
+    /// Around a call of a Go program that moves plaintext; with the offsets in the file of all its returns.
+    Go(Box<GoHook>, Vec<u64>),
+    /// At a call of a Go program that begins the connection of an object: an earlier one is over.
+    GoEnd(Box<GoHook>),
 }
 
 /// One function of a file to hook.
@@ -190,7 +194,7 @@ fn around(offset: usize, cookie: u64, number: u32, sessions: bool) -> Vec<Probe>
 }
 
 /// Every program of an attached probe. The return of a call before its start, as in [`around`].
-const PROGRAMS: [&str; 10] = [
+const PROGRAMS: [&str; 13] = [
     "call_session",
     "new_session",
     "call_exit",
@@ -201,6 +205,9 @@ const PROGRAMS: [&str; 10] = [
     "secret",
     "text_after",
     "text_at",
+    "go_return",
+    "go_enter",
+    "go_end",
 ];
 
 impl Programs {
@@ -286,6 +293,14 @@ impl Programs {
             Place::Text(text) => one("text_at", When::Entry, self.index_of(text)?),
             Place::TextAfter(text) => one("text_after", When::Return, self.index_of(text)?),
             Place::Secret(secret) => one("secret", When::Entry, self.index_of(&**secret)?),
+            Place::GoEnd(hook) => one("go_end", When::Entry, self.index_of(&**hook)?),
+            Place::Go(hook, returns) => {
+                let cookie = self.index_of(&**hook)?;
+                let probe = |program, offset| Probe { program, when: When::Entry, offset, cookie };
+                // Instructions, as a return probe would change the stack, which the runtime walks and moves.
+                let returns = returns.iter().map(|offset| probe("go_return", *offset as usize));
+                returns.chain([probe("go_enter", offset)]).collect()
+            }
         })
     }
 

@@ -162,8 +162,10 @@ struct packet_settings {
  */
 #define MOST_LOADS 3
 
+#define CHAIN_THREAD -2 /* chain.base: the start of the thread's own data */
+
 struct chain {
-	__s32 base; /* offset in struct pt_regs; less than 0: the start is given, or 0 */
+	__s32 base; /* offset in struct pt_regs; less than 0: the start is given, or 0, or CHAIN_THREAD */
 	__u32 loads;
 	__s32 load[MOST_LOADS];
 	__s32 add; /* after the loads */
@@ -197,6 +199,18 @@ struct object_keys {
 	__u32 has; /* READ_*, ESTABLISHED */
 };
 
+/* Where a function of Go that moves plaintext has its values; the result at its return, all else at its entry. */
+struct go_hook {
+	struct chain object;
+	struct chain buffer;
+	struct chain length;
+	struct chain result;
+	struct chain goroutine; /* at both */
+	__u64 sockets[2]; /* from the probed entry to methods that tell types of sockets; 0: none */
+	__u32 sent;
+	__u32 pad;
+};
+
 /* Entries of each table of descriptions; the first is never used, or stands for "none". */
 #define MOST_DESCRIBED 1024
 
@@ -210,7 +224,8 @@ struct foreign_site {
 /*
  * The attach cookie describes a hook of the shape "plaintext call":
  * which arguments (1-based, 0 = none) hold what, and how the result is read.
- * That of the shape "secret" is an index in secret_hooks.
+ * That of the shape "secret" is an index in secret_hooks, that of functions of
+ * Go one in go_hooks.
  */
 #define HOOK_OBJECT(c) ((c)&0xf)
 #define HOOK_BUFFER(c) ((c) >> 4 & 0xf)

@@ -91,6 +91,14 @@ static __always_inline bool stream_is_keyed(__u32 pid, __u64 object)
 	return stream && stream->keyed;
 }
 
+static __always_inline bool stream_is_tied(__u32 pid, __u64 object)
+{
+	struct stream_key key = { .object = object, .pid = pid };
+	struct stream *stream = bpf_map_lookup_elem(&streams, &key);
+
+	return stream && stream->tied;
+}
+
 /* Says which socket the object speaks through, once it was seen; or that it is no longer the one that was said. */
 static __always_inline void stream_tie(struct stream *stream, struct thread *thread,
 				       struct frame *frame)

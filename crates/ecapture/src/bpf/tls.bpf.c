@@ -183,18 +183,14 @@ static __always_inline bool advance(struct data_event *head, struct stream *stre
 	return true;
 }
 
-/* Hands over what a call moved or kept (DATA_KEPT), and keys that nobody handed over before. */
-static __always_inline void report(struct thread *thread, struct frame *call, __u64 bytes,
-				   __u32 flags)
+/* Hands over what a call moved or kept (DATA_KEPT). */
+static __always_inline void deliver(struct thread *thread, struct frame *call, __u64 bytes,
+				    __u32 flags)
 {
 	struct data_event head = {};
 	struct stream *stream;
 	__u64 id = thread->id;
 
-	if (settings.secrets)
-		emit_object(id >> 32, call);
-	if (!settings.plaintext || HOOK_RESULT(call->hook) == RESULT_OPEN || call->reported)
-		return;
 	if (!HOOK_SENT(call->hook))
 		call->time = bpf_ktime_get_ns();
 	stream = stream_get(id >> 32, call->object, call->time);
@@ -225,6 +221,16 @@ static __always_inline void report(struct thread *thread, struct frame *call, __
 		thread->chunks.left = bytes;
 		emit_chunks(&thread->chunks);
 	}
+}
+
+/* The same, and keys that nobody handed over before. */
+static __always_inline void report(struct thread *thread, struct frame *call, __u64 bytes,
+				   __u32 flags)
+{
+	if (settings.secrets)
+		emit_object(thread->id >> 32, call);
+	if (settings.plaintext && HOOK_RESULT(call->hook) != RESULT_OPEN && !call->reported)
+		deliver(thread, call, bytes, flags);
 }
 
 static __always_inline void enter(struct pt_regs *ctx, struct thread *thread)
@@ -437,3 +443,4 @@ int object_untie(struct pt_regs *ctx)
 #ifndef ECAPTURE_NO_BTF
 #include "sockets.h"
 #endif
+#include "go.h"

@@ -35,7 +35,7 @@ pub struct Cli {
 /// Commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Capture the plaintext of TLS connections: OpenSSL, GnuTLS, and programs that contain them.
+    /// Capture the plaintext of TLS connections: OpenSSL, GnuTLS, programs that contain them, and Go programs.
     ///
     /// Without options, every process on the machine is captured, those in containers included: running
     /// programs and those that start later.
@@ -51,6 +51,15 @@ pub enum Command {
     /// Exit codes: 0 stopped as asked, 1 could not start, 2 stopped early because of an error.
     #[command(visible_alias = "gnu")]
     Gnutls(Gnutls),
+
+    /// Capture the plaintext of TLS connections of Go programs only.
+    ///
+    /// As `tls` does, which has Go's crypto/tls among its libraries.
+    /// Functions of crypto/tls are found in the program's own table of functions, also in stripped programs.
+    ///
+    /// Exit codes: 0 stopped as asked, 1 could not start, 2 stopped early because of an error.
+    #[command(visible_alias = "tlsgo")]
+    Gotls(Gotls),
 
     /// Show the commands that people type into bash, and how they end.
     ///
@@ -217,6 +226,18 @@ pub struct Gnutls {
     /// Of eCapture's command lines; nothing here depends on the version.
     #[arg(long = "ssl_version", alias = "ssl-version", hide = true)]
     _ssl_version: Option<String>,
+}
+
+/// Options of `gotls`.
+#[derive(Debug, Args)]
+pub struct Gotls {
+    /// Hook only this Go program.
+    #[arg(long, short, value_name = "FILE")]
+    pub elfpath: Option<PathBuf>,
+
+    /// What every command for TLS has.
+    #[command(flatten)]
+    pub capture: Capture,
 }
 
 /// Options of every command that captures TLS.
@@ -395,7 +416,7 @@ pub struct Inspect {
     pub json: bool,
 }
 
-/// What `tls` can produce.
+/// What a capture can produce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Model {
     /// Plaintext.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use rustix::fs::statfs;
 
-use super::args::{Capture, Cli, Command, FormatName, Global, Gnutls, Model, Tls};
+use super::args::{Capture, Cli, Command, FormatName, Global, Gnutls, Gotls, Model, Tls};
 use super::packets::PacketConfig;
 use crate::bpf::{Cgroup, Scope, Subject};
 use crate::probes::{Library, Overrides, Program, Wanted};
@@ -94,6 +94,9 @@ impl Config {
             }
             Some(Command::Gnutls(Gnutls { gnutls, capture, .. })) => {
                 Self::tls(&[Library::GnuTls], gnutls, capture, global)
+            }
+            Some(Command::Gotls(Gotls { elfpath, capture })) => {
+                Self::tls(&[Library::Go], elfpath, capture, global)
             }
             Some(Command::Bash(bash)) => {
                 let files = bash.bash.into_iter().chain(bash.readlineso).collect();

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use inspect::gnutls::{self, GnuTls};
+use inspect::go::{self, Go};
 use inspect::openssl::{self, OpenSsl};
 use inspect::{Binary, Call, Confidence, Cost, Hook, Kind, Label, ObjectKeys, Purpose, ResultKind, Secret};
 use serde::Serialize;
@@ -81,6 +82,11 @@ impl Report {
             Err(gnutls::Refusal::Elf(error)) => return Err(error),
             Err(refusal) => refused.push(refusal.to_string()),
         }
+        match go::resolve(binary) {
+            Ok(found) => libraries.push(Library::from(found)),
+            Err(go::Refusal::Elf(error)) => return Err(error),
+            Err(refusal) => refused.push(refusal.to_string()),
+        }
         Ok(Self {
             file: path.to_string_lossy().into_owned(),
             kind: match binary.kind() {
@@ -126,6 +132,24 @@ impl From<GnuTls> for Library {
     fn from(found: GnuTls) -> Self {
         let GnuTls { version, hooks, notes } = found;
         Self::new("GnuTLS".to_owned(), version, &hooks, None, notes)
+    }
+}
+
+impl From<Go> for Library {
+    fn from(found: Go) -> Self {
+        let has = |wanted| found.functions.iter().any(|function| function.purpose == wanted);
+        Self {
+            name: "Go crypto/tls".to_owned(),
+            needs: Needs {
+                read: has(go::Purpose::Read),
+                write: has(go::Purpose::Write),
+                keys: has(go::Purpose::Secret),
+            },
+            functions: found.functions.iter().map(|function| Function::of_go(&found, function)).collect(),
+            version: found.version,
+            offsets: Vec::new(),
+            notes: found.notes,
+        }
     }
 }
 
@@ -198,12 +222,42 @@ impl Function {
             evidence: hook.evidence.to_string(),
             probe_offset: hook.site.file_offset,
             probe_skip: hook.site.skip,
-            cost: match hook.site.cost {
-                Cost::Emulated => "emulated (cheap)",
-                Cost::Nop5 => "5-byte nop (cheap on new kernels)",
-                Cost::Stepped => "single-stepped (slow)",
-            },
+            cost: cost(hook.site.cost),
         }
+    }
+
+    fn of_go(program: &Go, function: &go::Function) -> Self {
+        Self {
+            name: function.name,
+            address: function.address,
+            does: does_in_go(program, function),
+            confidence: "certain",
+            evidence: "in the table of functions of the Go runtime".to_owned(),
+            probe_offset: function.file_offset,
+            probe_skip: function.skip,
+            cost: cost(function.cost),
+        }
+    }
+}
+
+fn cost(cost: Cost) -> &'static str {
+    match cost {
+        Cost::Emulated => "emulated (cheap)",
+        Cost::Nop5 => "5-byte nop (cheap on new kernels)",
+        Cost::Stepped => "single-stepped (slow)",
+    }
+}
+
+fn does_in_go(program: &Go, function: &go::Function) -> String {
+    let go::Call { object, buffer, length, result, .. } = program.convention.call();
+    let returns = function.returns.len();
+    let call =
+        format!("object {object}, buffer {buffer}, size {length}, moved bytes {result} at {returns} returns");
+    match function.purpose {
+        go::Purpose::Read => format!("gives plaintext: {call}"),
+        go::Purpose::Write => format!("takes plaintext: {call}"),
+        go::Purpose::Begin => format!("begins a connection: object {object}"),
+        go::Purpose::Secret => format!("hands over a secret: {}", places(&program.convention.secret())),
     }
 }
 

@@ -14,8 +14,7 @@ pub fn is_any_wanted(hooks: &[Hook], subject: Subject) -> bool {
     hooks.iter().any(|hook| match hook.place {
         Place::Call(_) => true,
         Place::Secret(_) | Place::Handshake => subject.secrets,
-        Place::Flush | Place::New | Place::NewAt(_) | Place::End | Place::Untie => false,
-        Place::Text(_) | Place::TextAfter(_) => false,
+        _ => false,
     })
 }
 
@@ -58,7 +57,8 @@ fn moves(call: &Call, sent: bool) -> Moves {
     Moves { sent, object: call.object.0, buffer: call.buffer.0, length: call.length.0, result }
 }
 
-fn secret_hook(secret: &inspect::Secret) -> SecretHook {
+/// Where a function hands over secrets.
+pub fn secret_hook(secret: &inspect::Secret) -> SecretHook {
     SecretHook {
         object: secret.object.as_ref().map(chain),
         label: match &secret.label {
@@ -72,11 +72,13 @@ fn secret_hook(secret: &inspect::Secret) -> SecretHook {
     }
 }
 
-fn chain(place: &inspect::Place) -> Chain {
+/// A place as the programs follow it.
+pub fn chain(place: &inspect::Place) -> Chain {
     let start = match place.base {
         Base::Arg(argument) => Start::Argument(argument.0),
         Base::Register(number) => Start::Register(number),
         Base::Constant(number) => Start::Number(number),
+        Base::ThreadPointer => Start::ThreadPointer,
     };
     Chain { start, ..from_object(&place.path) }
 }

@@ -4,6 +4,7 @@ mod bash;
 mod cache;
 mod facts;
 mod gnutls;
+mod go;
 mod mysql;
 mod named;
 mod openssl;

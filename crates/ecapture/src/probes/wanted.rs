@@ -2,7 +2,7 @@
 
 use inspect::Binary;
 
-use super::{Overrides, Verdict, bash, gnutls, mysql, openssl, postgres, zsh};
+use super::{Overrides, Verdict, bash, gnutls, go, mysql, openssl, postgres, zsh};
 use crate::bpf::{Shape, Subject};
 
 /// What a run looks for.
@@ -102,17 +102,20 @@ pub enum Library {
     OpenSsl,
     /// GnuTLS.
     GnuTls,
+    /// `crypto/tls` of Go.
+    Go,
 }
 
 impl Library {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::OpenSsl, Self::GnuTls];
+    pub const ALL: &'static [Self] = &[Self::OpenSsl, Self::GnuTls, Self::Go];
 
     /// What a file has to contain, in words.
     fn described(self) -> &'static str {
         match self {
             Self::OpenSsl => "OpenSSL",
             Self::GnuTls => "GnuTLS",
+            Self::Go => "crypto/tls of Go",
         }
     }
 
@@ -120,6 +123,7 @@ impl Library {
         match self {
             Self::OpenSsl => name.starts_with("libssl") && name.contains(".so"),
             Self::GnuTls => name.starts_with("libgnutls.so"),
+            Self::Go => false,
         }
     }
 
@@ -128,6 +132,7 @@ impl Library {
         let may_be = match self {
             Self::OpenSsl => openssl::may_be(binary),
             Self::GnuTls => gnutls::may_be(binary),
+            Self::Go => go::may_be(binary),
         };
         may_be.unwrap_or(true) // what is wrong with the file is said by those who read all of it
     }
@@ -137,6 +142,7 @@ impl Library {
         match self {
             Self::OpenSsl => openssl::hooks(binary, subject, overrides),
             Self::GnuTls => gnutls::hooks(binary, subject),
+            Self::Go => go::hooks(binary, subject),
         }
     }
 }

@@ -129,6 +129,13 @@ impl Capture {
         Self::commands("gnutls", only.into_iter().chain(arguments.iter().map(OsStr::new)))
     }
 
+    /// `ecapture gotls`, for Go programs of these tests, with much room.
+    pub fn of_go() -> Self {
+        let cgroup = own_cgroup();
+        let only = [OsStr::new("--cgroup_path"), cgroup.as_os_str()];
+        Self::commands("gotls", only.into_iter().chain(ROOMY.map(OsStr::new)))
+    }
+
     /// With a command that runs ecapture.
     pub fn with<A: AsRef<OsStr>>(command: Command, arguments: impl IntoIterator<Item = A>) -> Self {
         let capture = Self::launch(command, arguments);

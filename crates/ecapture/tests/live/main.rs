@@ -22,6 +22,7 @@ mod connections;
 mod discovery;
 mod filters;
 mod gnutls;
+mod go;
 mod http_messages;
 mod keylog;
 mod keylog_file;
