@@ -1,15 +1,21 @@
 //! Any bytes as a program or library: `inspect` answers or refuses, in bounded time, and never panics.
 #![no_main]
 
-use inspect::{Binary, openssl};
+use inspect::{Binary, gnutls, go, openssl};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(binary) = Binary::open(&bytes) else { return };
     let _ = (binary.kind(), binary.build_id(), openssl::may_be(&binary));
-    for found in [openssl::resolve(&binary), openssl::resolve_without_symbols(&binary)].into_iter().flatten() {
-        for hook in &found.hooks {
-            assert!(hook.site.file_offset < bytes.len() as u64, "a probe behind the end of the file");
+    let _ = go::may_be(&binary);
+    for function in go::resolve(&binary).map(|found| found.functions).unwrap_or_default() {
+        for offset in function.returns.into_iter().chain([function.file_offset]) {
+            assert!(offset < bytes.len() as u64, "a probe behind the end of the file");
         }
+    }
+    let found = [openssl::resolve(&binary), openssl::resolve_without_symbols(&binary)].into_iter().flatten();
+    let hooks = found.flat_map(|found| found.hooks);
+    for hook in hooks.chain(gnutls::resolve(&binary).into_iter().flat_map(|found| found.hooks)) {
+        assert!(hook.site.file_offset < bytes.len() as u64, "a probe behind the end of the file");
     }
 });

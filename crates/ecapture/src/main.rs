@@ -39,6 +39,8 @@ fn main() -> ExitCode {
     match &cli.command {
         Some(
             Command::Tls(_)
+            | Command::Gnutls(_)
+            | Command::Gotls(_)
             | Command::Extcap(_)
             | Command::Bash(_)
             | Command::Zsh(_)

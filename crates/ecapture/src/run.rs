@@ -272,7 +272,7 @@ struct Queues {
 fn work(wanted: Wanted, status: Option<i32>, sinks: Sinks, queues: &Queues) -> (Summary, Sinks) {
     let Queues { filled, ended, used, interfaces } = queues;
     match wanted {
-        Wanted::Tls(subject) => {
+        Wanted::Tls(subject, _) => {
             let (mut account, sinks) = Pipeline::new(sinks, interfaces.clone()).run(filled, ended, used);
             account.with_keys = subject.secrets;
             let summary = move |End { kernel, packets_lost }| {

@@ -71,10 +71,11 @@ fn version() {
 #[test]
 fn other_names_of_commands() {
     let help = printed(&["tls", "--help"]);
-    for name in ["openssl", "tl", "open"] {
+    for name in ["openssl", "open"] {
         assert_eq!(printed(&[name, "--help"]), help, "{name}");
     }
     assert_eq!(printed(&["help", "tls"]), help);
+    assert_eq!(printed(&["tlsgo", "--help"]), printed(&["gotls", "--help"]));
 }
 
 #[test]

@@ -131,6 +131,12 @@ impl<'f> Binary<'f> {
         self.slots.get_or_init(|| SlotIndex::read(self))
     }
 
+    /// How many bytes of the file are loaded from an address on; `None` for none.
+    pub(crate) fn loaded_after(&self, address: u64) -> Option<u64> {
+        let load = self.segment_at(address)?;
+        Some(load.file.len - (address - load.address))
+    }
+
     fn segment_at(&self, address: u64) -> Option<&Segment> {
         self.headers
             .loads

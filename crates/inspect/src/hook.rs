@@ -27,8 +27,16 @@ pub enum Purpose {
     Write(Call),
     /// Sends a file: `(object, fd, offset, size, flags)`, returns the bytes sent or less than 0. The bytes are never in memory.
     SendFile,
+    /// Gives decrypted bytes to the program: the return value, a `ssize_t`, is their number. Where they are, its arguments do
+    /// not tell.
+    ReadElsewhere,
+    /// Sends what functions took before from the connection object, argument 1: what it calls to do that must not count
+    /// again.
+    Flush,
     /// Makes a connection object: the return value.
     New,
+    /// Makes a connection object: returns 0, and stores its address where this argument points.
+    NewAt(Arg),
     /// Frees the connection object, argument 1.
     Free,
     /// Resets the connection object, argument 1, for another connection.
@@ -67,6 +75,11 @@ pub enum ResultKind {
     Count,
     /// It returns an `int` greater than 0, and the `size_t` to which this argument points is the number.
     Out(Arg),
+    /// It returns the number as a `ssize_t`; 0 or less means none.
+    Size,
+    /// The same; but if it returns -28 (`GNUTLS_E_AGAIN`) or -52 (`GNUTLS_E_INTERRUPTED`), it keeps the bytes, and a later
+    /// call returns how many, whatever that call is given.
+    Resumed,
 }
 
 /// The instruction under a probe.
@@ -177,7 +190,7 @@ impl fmt::Display for Evidence {
 impl Purpose {
     /// Whether the hook sees bytes of the program.
     pub(crate) fn moves_plaintext(&self) -> bool {
-        matches!(self, Self::Read(_) | Self::Write(_) | Self::SendFile)
+        matches!(self, Self::Read(_) | Self::ReadElsewhere | Self::Write(_) | Self::SendFile)
     }
 
     /// The arguments that are read when the function is entered.
@@ -192,7 +205,8 @@ impl Purpose {
             }
             Self::SendFile => (1..=5).map(Arg).collect(),
             Self::New => Vec::new(),
-            Self::Free | Self::Clear | Self::Handshake => vec![Arg(1)],
+            Self::NewAt(out) => vec![*out],
+            Self::ReadElsewhere | Self::Flush | Self::Free | Self::Clear | Self::Handshake => vec![Arg(1)],
             Self::SetFd => vec![Arg(1), Arg(2)],
             Self::SetBio => vec![Arg(1), Arg(2), Arg(3)],
             Self::Secret(secret) => secret.places().filter_map(argument).collect(),
@@ -203,6 +217,6 @@ impl Purpose {
 fn argument(place: Place) -> Option<Arg> {
     match place.base {
         Base::Arg(arg) => Some(arg),
-        Base::Register(_) | Base::Constant(_) => None,
+        Base::Register(_) | Base::Constant(_) | Base::ThreadPointer => None,
     }
 }

@@ -1,6 +1,7 @@
 //! What a file is: functions, probe sites and the evidence for them, read from its bytes.
 //!
-//! [`Binary`] is the file; [`openssl::resolve`] turns it into [`Hook`]s. Nothing here attaches, maps or
+//! [`Binary`] is the file; [`openssl::resolve`] and [`gnutls::resolve`] turn it into [`Hook`]s, [`go::resolve`] into
+//! functions of a Go program. Nothing here attaches, maps or
 //! runs anything. Files are hostile: every read is a `pread` with a bound, every loop has an end, and two
 //! equally good answers mean that none is given.
 #![forbid(unsafe_code)]
@@ -10,8 +11,13 @@ mod code;
 mod constants;
 mod error;
 mod functions;
+/// GnuTLS.
+pub mod gnutls;
+/// Go programs.
+pub mod go;
 mod header;
 mod hook;
+mod labels;
 /// OpenSSL and its forks.
 pub mod openssl;
 mod place;
@@ -32,3 +38,6 @@ pub use place::{Base, Label, MOST_LOADS, MasterSecret, ObjectKeys, Path, Place, 
 pub use read::ReadAt;
 pub use returns::{behind_call, returns};
 pub use symbols::{Symbol, SymbolTable, Symbols};
+
+/// Why there is no answer for sure.
+type Why = &'static str;

@@ -64,6 +64,8 @@ pub enum Base {
     Register(u8),
     /// Nothing: the value is this number.
     Constant(u32),
+    /// The start of the thread's own data: `fs` on x86_64.
+    ThreadPointer,
 }
 
 /// A value, found from the registers at a probe.
@@ -81,6 +83,11 @@ impl Place {
         Self { base: Base::Arg(Arg(number)), path: Path::HERE }
     }
 
+    /// A register itself.
+    pub const fn register(number: u8) -> Self {
+        Self { base: Base::Register(number), path: Path::HERE }
+    }
+
     /// A fixed number.
     pub const fn constant(value: u32) -> Self {
         Self { base: Base::Constant(value), path: Path::HERE }
@@ -93,6 +100,7 @@ impl fmt::Display for Place {
             Base::Arg(arg) => format!("arg{}", arg.0),
             Base::Register(number) => format!("r{number}"),
             Base::Constant(value) => value.to_string(),
+            Base::ThreadPointer => "thread".to_owned(),
         };
         out.write_str(&self.path.from(&start))
     }

@@ -1,4 +1,5 @@
-//! Which function a call through the procedure linkage table reaches.
+//! What the loader puts where: which function a call through the procedure linkage table reaches, and words of
+//! position-independent files.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -6,7 +7,7 @@ use std::ops::ControlFlow;
 use object::LittleEndian;
 use object::elf::{self, Rela64, Sym64};
 
-use crate::binary::Binary;
+use crate::binary::{Binary, Machine};
 use crate::header::{LE, records, table};
 use crate::read::Range;
 
@@ -47,6 +48,42 @@ impl SlotIndex {
             if self.0.len() < MOST { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
     }
+}
+
+/// `count` words of 8 bytes at an address as they are once the file is loaded at 0.
+pub(crate) fn words(binary: &Binary<'_>, address: u64, count: u64) -> Option<Vec<u64>> {
+    let size = count.checked_mul(8)?;
+    let bytes = binary.source.bytes(binary.file_offset(address)?, size, "data").ok()?;
+    let mut words: Vec<u64> = bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
+    relatives(binary, |at, value| {
+        if let Some(into) = at.checked_sub(address).filter(|into| into.is_multiple_of(8))
+            && let Some(word) = words.get_mut(usize::try_from(into / 8).unwrap_or(usize::MAX))
+        {
+            *word = value;
+        }
+    });
+    Some(words)
+}
+
+/// Places of pointers into the file itself, and the pointers.
+pub(crate) fn relatives(binary: &Binary<'_>, mut each: impl FnMut(u64, u64)) {
+    let kind = match binary.machine() {
+        Machine::X86_64 => elf::R_X86_64_RELATIVE,
+        Machine::Aarch64 => elf::R_AARCH64_RELATIVE,
+    };
+    let table = binary.dynamic_value(elf::DT_RELA).zip(binary.dynamic_value(elf::DT_RELASZ));
+    let Some((address, len)) = table else { return };
+    let Some(offset) = binary.file_offset(address) else { return };
+    // A read error ends the walk early; a word without its relocation is refused by those who check it.
+    let range = Range { offset, len: len.min(LONGEST_TABLE) };
+    let _ = binary.source.walk(range, 0, "relocations", |_, piece| {
+        for entry in records::<Rela64<LittleEndian>>(piece).unwrap_or_default() {
+            if entry.r_info.get(LE) as u32 == kind.0 {
+                each(entry.r_offset.get(LE), entry.r_addend.get(LE) as u64);
+            }
+        }
+        ControlFlow::Continue(())
+    });
 }
 
 /// The library's own definition behind a slot; `None` for an import. Another library could interpose

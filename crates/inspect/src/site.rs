@@ -101,7 +101,7 @@ fn first_cost(code: &Code, first: u32) -> Cost {
 /// Whether every supported kernel emulates the instruction: `push_setup_xol_ops` and
 /// `branch_setup_xol_ops` in arch/x86/kernel/uprobes.c. Prefixed branches are refused there, longer nops
 /// and `endbr64` are stepped (before 6.18).
-fn is_emulated(insn: &[u8]) -> bool {
+pub(crate) fn is_emulated(insn: &[u8]) -> bool {
     matches!(
         insn,
         // push

@@ -15,7 +15,26 @@ const MOST_TEXTS: usize = 8;
 
 /// All different texts such as `OpenSSL 3.0.19 27 Jan 2026` or `LibreSSL 3.8.2` in the constants.
 pub(crate) fn texts(binary: &Binary<'_>) -> Vec<String> {
-    let finder = memmem::Finder::new(b"SSL ");
+    different(binary, b"SSL ", text_around)
+}
+
+/// Such as `GnuTLS 3.7.9`, of what it writes to its log; `None` if there are several.
+pub(crate) fn gnutls(binary: &Binary<'_>) -> Option<String> {
+    let texts = different(binary, GNUTLS_LOG, |piece, hit| {
+        let text = &piece[hit + "Enabled ".len()..piece.len().min(hit + LONGEST)];
+        let text = &text[..memmem::find(text, b" logging")?];
+        text.iter()
+            .all(|byte| (b' '..=b'~').contains(byte))
+            .then(|| String::from_utf8_lossy(text).into_owned())
+    });
+    <[String; 1]>::try_from(texts).ok().map(|[text]| text)
+}
+
+const GNUTLS_LOG: &[u8] = b"Enabled GnuTLS ";
+
+/// All different texts that `read` makes of a constant with these bytes in it, and where they are.
+fn different(binary: &Binary<'_>, bytes: &[u8], read: fn(&[u8], usize) -> Option<String>) -> Vec<String> {
+    let finder = memmem::Finder::new(bytes);
     let mut texts = Vec::new();
     let mut left = MOST;
     for range in constants(binary) {
@@ -23,7 +42,7 @@ pub(crate) fn texts(binary: &Binary<'_>) -> Vec<String> {
         left -= range.len;
         // Constants that cannot be read only cost the version.
         let _ = binary.source.walk(range, LONGEST as u64, "constants", |_, piece| {
-            for text in finder.find_iter(piece).filter_map(|hit| text_around(piece, hit)) {
+            for text in finder.find_iter(piece).filter_map(|hit| read(piece, hit)) {
                 if !texts.contains(&text) {
                     texts.push(text);
                 }

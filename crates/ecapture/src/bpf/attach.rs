@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use libbpf_rs::{Link, Object, ProgramMut, UprobeMultiOpts, UprobeOpts};
 use serde::{Deserialize, Serialize};
 
-use super::described::{ObjectKeys, SecretHook};
+use super::described::{GoHook, ObjectKeys, SecretHook};
 use super::foreign::{Foreign, ForeignSite};
 use super::load::Programs;
 use super::text::TextHook;
@@ -21,9 +21,9 @@ pub struct Moves {
     pub sent: bool,
     /// Argument with the TLS object.
     pub object: u8,
-    /// Argument with the buffer; 0 for a file.
+    /// Argument with the buffer; 0 for a file, or where the bytes can not be reached.
     pub buffer: u8,
-    /// Argument with the size of the buffer; 0 for a file.
+    /// Argument with the size of the buffer; 0 without one.
     pub length: u8,
     /// How many bytes were moved.
     pub result: Moved,
@@ -38,6 +38,10 @@ pub enum Moved {
     Out(u8),
     /// It returns the number, and the bytes came from a file.
     File,
+    /// It returns the number, as an `ssize_t`.
+    Size,
+    /// The same; or it keeps the bytes, and a later call returns how many.
+    Resumed,
 }
 
 /// What runs at a place.
@@ -45,8 +49,12 @@ pub enum Moved {
 pub enum Place {
     /// Around a call that moves plaintext.
     Call(Moves),
+    /// Around a call that sends, from the object in argument 1, what was captured when the library took it.
+    Flush,
     /// After a call that returns a new TLS object.
     New,
+    /// Around a call that returns 0 when it has stored a new TLS object where this argument points.
+    NewAt(u8),
     /// At a call that ends the object in argument 1.
     End,
     /// At a call that gives the object in argument 1 another socket.
@@ -59,6 +67,10 @@ pub enum Place {
     Text(TextHook),
     /// After one.
     TextAfter(TextHook),
+    /// Around a call of a Go program that moves plaintext; with the offsets in the file of all its returns.
+    Go(Box<GoHook>, Vec<u64>),
+    /// At a call of a Go program that begins the connection of an object: an earlier one is over.
+    GoEnd(Box<GoHook>),
 }
 
 /// One function of a file to hook.
@@ -139,6 +151,8 @@ fn cookie(moves: &Moves, keys: u64) -> u64 {
         Moved::Count => (0, 0),
         Moved::Out(argument) => (1, argument),
         Moved::File => (2, 0),
+        Moved::Size => (4, 0),
+        Moved::Resumed => (5, 0),
     };
     u64::from(moves.object)
         | u64::from(moves.buffer) << 4
@@ -152,6 +166,14 @@ fn cookie(moves: &Moves, keys: u64) -> u64 {
 /// The same for a handshake.
 fn handshake_cookie(keys: u64) -> u64 {
     1 | 3 << 12 | keys << 32
+}
+
+/// The same for a call that sends what was captured before.
+const FLUSH_COOKIE: u64 = 1 | 6 << 12 | 1 << 16;
+
+/// The same for a call that makes an object.
+fn new_cookie(out: u8) -> u64 {
+    u64::from(out) << 8 | 7 << 12
 }
 
 /// What tells hooks of a run apart in the cookie; those that come too late for a number share the last one, which stands
@@ -172,7 +194,7 @@ fn around(offset: usize, cookie: u64, number: u32, sessions: bool) -> Vec<Probe>
 }
 
 /// Every program of an attached probe. The return of a call before its start, as in [`around`].
-const PROGRAMS: [&str; 10] = [
+const PROGRAMS: [&str; 13] = [
     "call_session",
     "new_session",
     "call_exit",
@@ -183,6 +205,9 @@ const PROGRAMS: [&str; 10] = [
     "secret",
     "text_after",
     "text_at",
+    "go_return",
+    "go_enter",
+    "go_end",
 ];
 
 impl Programs {
@@ -259,6 +284,8 @@ impl Programs {
         Ok(match &hook.place {
             Place::Call(moves) => around(offset, cookie(moves, keys), number, sessions),
             Place::Handshake => around(offset, handshake_cookie(keys), number, sessions),
+            Place::Flush => around(offset, FLUSH_COOKIE, number, sessions),
+            Place::NewAt(out) => around(offset, new_cookie(*out), number, sessions),
             Place::New if sessions => one("new_session", When::Both, number_bits(number)),
             Place::New => one("object_new", When::Return, 0),
             Place::End => one("object_end", When::Entry, 0),
@@ -266,6 +293,14 @@ impl Programs {
             Place::Text(text) => one("text_at", When::Entry, self.index_of(text)?),
             Place::TextAfter(text) => one("text_after", When::Return, self.index_of(text)?),
             Place::Secret(secret) => one("secret", When::Entry, self.index_of(&**secret)?),
+            Place::GoEnd(hook) => one("go_end", When::Entry, self.index_of(&**hook)?),
+            Place::Go(hook, returns) => {
+                let cookie = self.index_of(&**hook)?;
+                let probe = |program, offset| Probe { program, when: When::Entry, offset, cookie };
+                // Instructions, as a return probe would change the stack, which the runtime walks and moves.
+                let returns = returns.iter().map(|offset| probe("go_return", *offset as usize));
+                returns.chain([probe("go_enter", offset)]).collect()
+            }
         })
     }
 

@@ -27,6 +27,8 @@ pub enum Start {
     Probe,
     /// What a hook of this thread kept in that slot.
     Kept(u8),
+    /// The start of the thread's own data.
+    ThreadPointer,
 }
 
 /// A way to a value: each load reads the 8 bytes at the value plus an offset; `add` is added at the end.
@@ -136,7 +138,8 @@ impl Start {
             Self::Returned => RESULT,
             Self::Probe => return Some(i32::from(PROGRAM_COUNTER) * 8),
             Self::Number(_) | Self::Object => return Some(-1),
-            Self::Kept(slot) => return Some(-2 - i32::from(slot)),
+            Self::ThreadPointer => return Some(-2), // CHAIN_THREAD
+            Self::Kept(slot) => return Some(-3 - i32::from(slot)), // KEPT
         };
         Some(i32::from(word_of(register)?) * 8)
     }
@@ -252,6 +255,45 @@ impl Described for ObjectKeys {
         let has = [true, master.is_some(), self.exporter.is_some(), established];
         let has = has.into_iter().enumerate().map(|(bit, has)| u32::from(has) << bit).sum::<u32>();
         bytes.extend(has.to_ne_bytes());
+        Some(bytes)
+    }
+}
+
+/// Where a function of Go that moves plaintext has its values: the result at its returns, all else at its entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoHook {
+    /// The process sends; else it receives.
+    pub sent: bool,
+    /// The TLS object.
+    pub object: Chain,
+    /// Address of the bytes.
+    pub buffer: Chain,
+    /// How many the program has, or has room for.
+    pub length: Chain,
+    /// How many were moved.
+    pub result: Chain,
+    /// The goroutine, at both.
+    pub goroutine: Chain,
+    /// Distances from the probed entry to the `Read` methods of types of sockets; 0: none.
+    pub sockets: [u64; 2],
+}
+
+impl GoHook {
+    /// Bytes of `struct go_hook`.
+    pub(super) const LEN: usize = 5 * Chain::LEN + 24;
+}
+
+impl Described for GoHook {
+    const TABLE: &'static str = "go_hooks";
+
+    fn to_bytes(&self) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(Self::LEN);
+        for chain in [&self.object, &self.buffer, &self.length, &self.result, &self.goroutine] {
+            bytes.extend(chain.to_bytes()?);
+        }
+        bytes.extend(self.sockets.iter().flat_map(|distance| distance.to_ne_bytes()));
+        bytes.extend(u32::from(self.sent).to_ne_bytes());
+        bytes.extend([0; 4]);
         Some(bytes)
     }
 }

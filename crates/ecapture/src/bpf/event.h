@@ -28,6 +28,8 @@ enum event_kind {
 /* data_event.flags */
 #define DATA_SENT 1 /* else received */
 #define DATA_FILE 2 /* sent by SSL_sendfile: no payload, `call` bytes left the process */
+#define DATA_KEPT 4 /* the library keeps these bytes; how many of them count is not known yet */
+#define DATA_RESUMED 8 /* no payload: so many of the bytes that were kept count */
 
 /* Every record starts with this. */
 struct event_head {
@@ -160,8 +162,10 @@ struct packet_settings {
  */
 #define MOST_LOADS 3
 
+#define CHAIN_THREAD -2 /* chain.base: the start of the thread's own data */
+
 struct chain {
-	__s32 base; /* offset in struct pt_regs; less than 0: the start is given, or 0 */
+	__s32 base; /* offset in struct pt_regs; less than 0: the start is given, or 0, or CHAIN_THREAD */
 	__u32 loads;
 	__s32 load[MOST_LOADS];
 	__s32 add; /* after the loads */
@@ -195,6 +199,18 @@ struct object_keys {
 	__u32 has; /* READ_*, ESTABLISHED */
 };
 
+/* Where a function of Go that moves plaintext has its values; the result at its return, all else at its entry. */
+struct go_hook {
+	struct chain object;
+	struct chain buffer;
+	struct chain length;
+	struct chain result;
+	struct chain goroutine; /* at both */
+	__u64 sockets[2]; /* from the probed entry to methods that tell types of sockets; 0: none */
+	__u32 sent;
+	__u32 pad;
+};
+
 /* Entries of each table of descriptions; the first is never used, or stands for "none". */
 #define MOST_DESCRIBED 1024
 
@@ -208,7 +224,8 @@ struct foreign_site {
 /*
  * The attach cookie describes a hook of the shape "plaintext call":
  * which arguments (1-based, 0 = none) hold what, and how the result is read.
- * That of the shape "secret" is an index in secret_hooks.
+ * That of the shape "secret" is an index in secret_hooks, that of functions of
+ * Go one in go_hooks.
  */
 #define HOOK_OBJECT(c) ((c)&0xf)
 #define HOOK_BUFFER(c) ((c) >> 4 & 0xf)
@@ -225,6 +242,10 @@ enum hook_result {
 	RESULT_OUT = 1, /* int: success when positive, *(size_t *)argument OUT has the bytes */
 	RESULT_FILE = 2, /* ssize_t: bytes of a file that were sent; no buffer */
 	RESULT_OPEN = 3, /* int: 1 when the handshake is complete; nothing is moved */
+	RESULT_SIZE = 4, /* ssize_t: bytes when positive; without a buffer they can not be copied */
+	RESULT_RESUMED = 5, /* the same; or the bytes are kept, and a later call says how many */
+	RESULT_FLUSH = 6, /* what calls inside of it move counted before */
+	RESULT_MADE = 7, /* int: 0 when there is a new object at argument OUT */
 };
 
 /* Constants fixed at load time, so that what is not asked for costs nothing. */

@@ -84,10 +84,21 @@ pub struct Data<'a> {
     pub position: u64,
     /// Whether the process sent them.
     pub sent: bool,
-    /// Bytes that the kernel sent from a file (`SSL_sendfile`): `payload` is empty.
-    pub file_bytes: u32,
     /// The bytes.
-    pub payload: &'a [u8],
+    pub source: Source<'a>,
+}
+
+/// Where the bytes of a piece of plaintext are.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Source<'a> {
+    /// Here.
+    Payload(&'a [u8]),
+    /// In a file, from which the kernel sent so many (`SSL_sendfile`).
+    File(u32),
+    /// Here, but the library has not sent all of them yet: so many as it says later count.
+    Keep(&'a [u8]),
+    /// So many of those that came last as [`Source::Keep`].
+    Kept(u32),
 }
 
 /// A TLS secret, as the library named it: not checked.
@@ -189,7 +200,7 @@ impl<'a> Event<'a> {
         let Some(field) = record.get(length_at..length_at + 8) else { return record.len() };
         let length = u32::from_ne_bytes([field[0], field[1], field[2], field[3]]);
         let flags = u32::from_ne_bytes([field[4], field[5], field[6], field[7]]);
-        let is_elsewhere = end != PACKET_HEAD && flags & DATA_FILE != 0;
+        let is_elsewhere = end != PACKET_HEAD && flags & (DATA_FILE | DATA_RESUMED) != 0;
         let payload = if is_elsewhere { 0 } else { length as usize };
         (end + payload).min(record.len())
     }
@@ -201,15 +212,24 @@ const PACKET: u32 = 7;
 
 const DATA_SENT: u32 = 1;
 const DATA_FILE: u32 = 2;
+const DATA_KEPT: u32 = 4;
+const DATA_RESUMED: u32 = 8;
 
 impl<'a> Data<'a> {
     fn parse(mut fields: Fields<'a>) -> Result<Self, Malformed> {
         let position = fields.u64()?;
         let length = fields.u32()?;
         let flags = fields.u32()?;
-        let file_bytes = if flags & DATA_FILE == 0 { 0 } else { length };
-        let payload = fields.0.get(..(length - file_bytes) as usize).ok_or(Malformed)?;
-        Ok(Self { position, sent: flags & DATA_SENT != 0, file_bytes, payload })
+        let sent = flags & DATA_SENT != 0;
+        let source = if flags & DATA_FILE != 0 {
+            Source::File(length)
+        } else if flags & DATA_RESUMED != 0 {
+            Source::Kept(length)
+        } else {
+            let payload = fields.0.get(..length as usize).ok_or(Malformed)?;
+            if flags & DATA_KEPT == 0 { Source::Payload(payload) } else { Source::Keep(payload) }
+        };
+        Ok(Self { position, sent, source })
     }
 }
 
@@ -388,7 +408,7 @@ pub(super) mod tests {
     use libbpf_rs::btf::{Btf, HasSize};
 
     use super::*;
-    use crate::bpf::described::{Chain, ObjectKeys, SecretHook};
+    use crate::bpf::described::{Chain, GoHook, ObjectKeys, SecretHook};
     use crate::bpf::load::objects;
     use crate::bpf::text::TextHook;
 
@@ -420,7 +440,7 @@ pub(super) mod tests {
     /// Everything in this file reads or writes at these offsets.
     #[test]
     fn layouts_are_those_of_event_h() {
-        let expected: [Layout<'_>; 12] = [
+        let expected: [Layout<'_>; 13] = [
             ("event_head", HEAD, &[("kind", 0), ("tid", 4), ("stream", 8), ("time", 16)]),
             ("data_event", HEAD + 16, &[("head", 0), ("position", 24), ("length", 32), ("flags", 36)]),
             ("stream_event", HEAD + 24, &[("head", 0), ("pid", 24), ("uid", 28), ("comm", 32)]),
@@ -498,6 +518,20 @@ pub(super) mod tests {
                     ("length", 120),
                     ("label_kind", 144),
                     ("fixed", 148),
+                ],
+            ),
+            (
+                "go_hook",
+                GoHook::LEN,
+                &[
+                    ("object", 0),
+                    ("buffer", 24),
+                    ("length", 48),
+                    ("result", 72),
+                    ("goroutine", 96),
+                    ("sockets", 120),
+                    ("sent", 136),
+                    ("pad", 140),
                 ],
             ),
             (

@@ -12,8 +12,8 @@ mod ring;
 mod text;
 
 pub use attach::{Attachment, Hook, Moved, Moves, Place, Returns};
-pub use described::{Chain, Label, MasterSecret, ObjectKeys, SecretHook, Start};
-pub use event::{Body, Counter, Counters, Event, Object, Peer, Secret, StreamInfo, Window};
+pub use described::{Chain, GoHook, Label, MasterSecret, ObjectKeys, SecretHook, Start};
+pub use event::{Body, Counter, Counters, Data, Event, Object, Peer, Secret, Source, StreamInfo, Window};
 pub use features::Features;
 pub use foreign::ForeignSite;
 pub use libbpf_rs::Link;

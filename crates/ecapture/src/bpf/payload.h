@@ -132,8 +132,8 @@ static __always_inline void emit_chunks(struct chunks *chunks)
 }
 #endif
 
-/* SSL_sendfile: the bytes went from a file, not through memory we could read. */
-static __always_inline void emit_file(const struct data_event *head)
+/* Without payload: the bytes went from a file, not through memory we could read, or are on the ring. */
+static __always_inline void emit_bare(const struct data_event *head)
 {
 	struct data_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 
@@ -142,7 +142,6 @@ static __always_inline void emit_file(const struct data_event *head)
 		return;
 	}
 	*event = *head;
-	event->flags |= DATA_FILE;
 	bpf_ringbuf_submit(event, wake_flag(sizeof(*event)));
 }
 

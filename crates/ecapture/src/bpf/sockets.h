@@ -101,6 +101,23 @@ static __always_inline void tie_foreign(struct thread *thread)
 }
 #endif
 
+/* The socket behind a descriptor of this process; 0: there is none. */
+static __always_inline struct sock *socket_behind(__u64 fd)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file *file = 0;
+	struct socket *socket;
+
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return 0;
+	bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(table, fd) + fd);
+	if (!file)
+		return 0;
+	socket = BPF_CORE_READ(file, private_data); /* something else, for other files */
+	return BPF_CORE_READ(socket, file) == file ? BPF_CORE_READ(socket, sk) : 0;
+}
+
 static __always_inline bool unix_name(struct peer *peer, struct sock *sk)
 {
 	struct unix_address *address = BPF_CORE_READ((struct unix_sock *)sk, addr);
@@ -118,23 +135,15 @@ static __always_inline bool unix_name(struct peer *peer, struct sock *sk)
 	return true;
 }
 
-static __always_inline void note_socket(struct sock *sk)
+/* False: it carries no TLS. */
+static __always_inline bool describe_socket(struct peer *peer, struct sock *sk)
 {
-	struct thread *thread;
-	struct peer *peer;
-	__u32 family;
+	__u32 family = BPF_CORE_READ(sk, __sk_common.skc_family);
 
-	if (!untied_calls)
-		return;
-	thread = thread_find();
-	if (!thread || !awaits_socket(thread))
-		return;
-	family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	if (family == AF_UNIX && BPF_CORE_READ(sk, sk_type) != SOCK_STREAM)
-		return; /* syslog and the like, from a callback inside the call */
+		return false; /* syslog and the like, from a callback inside the call */
 	if (family != AF_INET && family != AF_INET6 && family != AF_UNIX)
-		return; /* netlink and the like carry no TLS */
-	peer = &thread->peer;
+		return false; /* netlink and the like */
 	peer->family = family;
 	peer->path_length = 0;
 	if (family == AF_INET) {
@@ -151,7 +160,19 @@ static __always_inline void note_socket(struct sock *sk)
 	}
 	peer->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
 	peer->remote_port = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	peer->fd = descriptor_of(sk);
+	return true;
+}
+
+static __always_inline void note_socket(struct sock *sk)
+{
+	struct thread *thread;
+
+	if (!untied_calls)
+		return;
+	thread = thread_find();
+	if (!thread || !awaits_socket(thread) || !describe_socket(&thread->peer, sk))
+		return;
+	thread->peer.fd = descriptor_of(sk);
 	mark_calls(thread);
 	tie_foreign(thread);
 }

@@ -17,6 +17,8 @@ struct stream {
 	__u32 tied; /* EVENT_PEER is on the ring */
 	__u32 keyed; /* a secret of it, or EVENT_OBJECT, is on the ring */
 	__u32 untied; /* user space knows a socket that it no longer has */
+	__u32 keeps; /* DATA_KEPT is on the ring, and no call has said yet how many */
+	__u32 pad;
 };
 
 struct {
@@ -87,6 +89,14 @@ static __always_inline bool stream_is_keyed(__u32 pid, __u64 object)
 	struct stream *stream = bpf_map_lookup_elem(&streams, &key);
 
 	return stream && stream->keyed;
+}
+
+static __always_inline bool stream_is_tied(__u32 pid, __u64 object)
+{
+	struct stream_key key = { .object = object, .pid = pid };
+	struct stream *stream = bpf_map_lookup_elem(&streams, &key);
+
+	return stream && stream->tied;
 }
 
 /* Says which socket the object speaks through, once it was seen; or that it is no longer the one that was said. */

@@ -30,7 +30,7 @@ struct field {
 	__s32 keep; /* the slot in which the value is kept; less than 0: none */
 };
 
-#define KEPT(slot) (-2 - (slot))
+#define KEPT(slot) (-3 - (slot)) /* behind CHAIN_THREAD; its own inverse */
 
 /* Nothing is said unless the value of a field is wanted: one of 64, or any but 0. */
 struct guard {

@@ -260,4 +260,20 @@ static __always_inline void mark_reported(struct thread *thread, const struct fr
 	}
 }
 
+/* A call that sends what counted when it was taken. */
+static __always_inline bool is_flush(const struct frame *frame, __u64 object)
+{
+	return frame->sp && frame->object == object && HOOK_RESULT(frame->hook) == RESULT_FLUSH;
+}
+
+static __always_inline bool inside_flush(const struct thread *thread, __u64 object)
+{
+	bool inside = false;
+
+#pragma unroll
+	for (int i = 0; i < FRAMES; i++)
+		inside |= is_flush(&thread->frames[i], object);
+	return inside;
+}
+
 #endif

@@ -105,33 +105,92 @@ static __always_inline __u64 moved(struct pt_regs *ctx, const struct frame *call
 	__s64 result = PT_REGS_RC(ctx);
 	__u64 bytes = 0;
 
-	if (HOOK_RESULT(call->hook) == RESULT_FILE)
+	switch (HOOK_RESULT(call->hook)) {
+	case RESULT_FILE:
+	case RESULT_RESUMED: /* compared with what was kept, too */
 		return result > 0 ? result : 0;
-	if (HOOK_RESULT(call->hook) == RESULT_OPEN)
+	case RESULT_OPEN:
 		return (__s32)result == 1;
-	if ((__s32)result <= 0)
+	case RESULT_SIZE:
+		if (result <= 0)
+			return 0;
+		if (!call->buffer)
+			return result;
+		bytes = result;
+		break;
+	case RESULT_FLUSH:
+	case RESULT_MADE:
 		return 0;
-	if (HOOK_RESULT(call->hook) == RESULT_COUNT)
-		bytes = (__s32)result;
-	else if (bpf_probe_read_user(&bytes, sizeof(bytes), (void *)call->out))
-		count(COUNT_UNREADABLE, 0);
+	default:
+		if ((__s32)result <= 0)
+			return 0;
+		if (HOOK_RESULT(call->hook) == RESULT_COUNT)
+			bytes = (__s32)result;
+		else if (bpf_probe_read_user(&bytes, sizeof(bytes), (void *)call->out))
+			count(COUNT_UNREADABLE, 0);
+	}
 	if (bytes <= call->length)
 		return bytes;
 	count(COUNT_UNREADABLE, 0); /* the number comes from the program: it is a lie */
 	return 0;
 }
 
-/* Hands over what a call moved, and keys that nobody handed over before. */
-static __always_inline void report(struct thread *thread, struct frame *call, __u64 bytes)
+#define GNUTLS_E_AGAIN -28
+#define GNUTLS_E_INTERRUPTED -52
+#define KEPT_MAX 16384 /* a record of TLS */
+
+/*
+ * Bytes of a call that the library keeps: it has encrypted as many as fit a
+ * record, and a later call with the same buffer, or none, says how many.
+ */
+static __always_inline __u64 kept(struct pt_regs *ctx, const struct frame *call)
+{
+	__s64 result = PT_REGS_RC(ctx);
+
+	if (HOOK_RESULT(call->hook) != RESULT_RESUMED ||
+	    (result != GNUTLS_E_AGAIN && result != GNUTLS_E_INTERRUPTED))
+		return 0;
+	return call->length < KEPT_MAX ? call->length : KEPT_MAX;
+}
+
+/* Counts the bytes of a call in their direction. False: there is nothing to emit. */
+static __always_inline bool advance(struct data_event *head, struct stream *stream,
+				    const struct frame *call, __u64 bytes)
+{
+	/* With a buffer it has the same bytes, or others if those that were kept are thrown away. */
+	bool resumed = HOOK_RESULT(call->hook) == RESULT_RESUMED && stream->keeps && !call->length;
+
+	if (!HOOK_SENT(call->hook)) {
+		head->position = stream->received;
+		stream->received += bytes;
+	} else {
+		head->position = stream->sent;
+		if (head->flags & DATA_KEPT) {
+			stream->keeps = 1;
+			return true;
+		}
+		stream->sent += bytes;
+		stream->keeps = 0;
+	}
+	if (resumed) {
+		head->flags |= DATA_RESUMED;
+	} else if (HOOK_RESULT(call->hook) == RESULT_FILE) {
+		head->flags |= DATA_FILE;
+	} else if (!call->buffer || bytes > call->length) {
+		count(COUNT_UNREADABLE, bytes);
+		return false;
+	}
+	return true;
+}
+
+/* Hands over what a call moved or kept (DATA_KEPT). */
+static __always_inline void deliver(struct thread *thread, struct frame *call, __u64 bytes,
+				    __u32 flags)
 {
 	struct data_event head = {};
 	struct stream *stream;
 	__u64 id = thread->id;
 
-	if (settings.secrets)
-		emit_object(id >> 32, call);
-	if (!settings.plaintext || HOOK_RESULT(call->hook) == RESULT_OPEN || call->reported)
-		return;
 	if (!HOOK_SENT(call->hook))
 		call->time = bpf_ktime_get_ns();
 	stream = stream_get(id >> 32, call->object, call->time);
@@ -149,16 +208,11 @@ static __always_inline void report(struct thread *thread, struct frame *call, __
 	head.head.stream = stream->id;
 	head.head.time = call->time;
 	head.length = bytes;
-	if (HOOK_SENT(call->hook)) {
-		head.flags = DATA_SENT;
-		head.position = stream->sent;
-		stream->sent += bytes;
-	} else {
-		head.position = stream->received;
-		stream->received += bytes;
-	}
-	if (HOOK_RESULT(call->hook) == RESULT_FILE) {
-		emit_file(&head);
+	head.flags = HOOK_SENT(call->hook) ? flags | DATA_SENT : flags;
+	if (!advance(&head, stream, call, bytes))
+		return;
+	if (head.flags & (DATA_FILE | DATA_RESUMED)) {
+		emit_bare(&head);
 	} else if (bytes <= SMALL) {
 		emit_small(&head, call->buffer);
 	} else {
@@ -169,14 +223,35 @@ static __always_inline void report(struct thread *thread, struct frame *call, __
 	}
 }
 
+/* The same, and keys that nobody handed over before. */
+static __always_inline void report(struct thread *thread, struct frame *call, __u64 bytes,
+				   __u32 flags)
+{
+	if (settings.secrets)
+		emit_object(thread->id >> 32, call);
+	if (settings.plaintext && HOOK_RESULT(call->hook) != RESULT_OPEN && !call->reported)
+		deliver(thread, call, bytes, flags);
+}
+
 static __always_inline void enter(struct pt_regs *ctx, struct thread *thread)
 {
 	fill_frame(frame_push(thread, PT_REGS_SP(ctx)), ctx, thread);
 }
 
+/* A call returned an object: whatever we knew of one at this address is over. */
+static __always_inline void made(struct pt_regs *ctx, const struct frame *call)
+{
+	__u64 object;
+
+	if (HOOK_RESULT(call->hook) == RESULT_MADE && !(__s32)PT_REGS_RC(ctx) &&
+	    !bpf_probe_read_user(&object, sizeof(object), (void *)call->out))
+		stream_end(object);
+}
+
 static __always_inline int leave(struct pt_regs *ctx)
 {
 	struct thread *thread = thread_find();
+	__u32 flags = 0;
 	struct frame *call;
 	__u64 bytes;
 
@@ -187,12 +262,17 @@ static __always_inline int leave(struct pt_regs *ctx)
 		return 0;
 	if (call->untied)
 		await_no_socket();
+	made(ctx, call);
 	bytes = moved(ctx, call);
-	if (!bytes)
+	if (!bytes) {
+		bytes = kept(ctx, call);
+		flags = DATA_KEPT;
+	}
+	if (!bytes || (thread->depth && inside_flush(thread, call->object)))
 		return 0;
-	if (thread->depth && !call->reported)
+	if (thread->depth && !call->reported && !flags)
 		mark_reported(thread, call);
-	report(thread, call, bytes);
+	report(thread, call, bytes, flags);
 	return 0;
 }
 
@@ -242,6 +322,7 @@ int call_return(struct pt_regs *ctx)
 	struct thread *thread = thread_get();
 	struct foreign_call *call, *outer;
 	struct foreign_key key;
+	__u32 flags = 0;
 	__u64 bytes;
 
 	if (!thread)
@@ -252,13 +333,19 @@ int call_return(struct pt_regs *ctx)
 		return 0; /* it began on the thread's own stack, or before this probe was here */
 	if (call->frame.untied)
 		await_no_socket();
+	made(ctx, &call->frame);
 	bytes = moved(ctx, &call->frame);
-	if (bytes) {
-		outer = bpf_map_lookup_elem(&foreign_calls, &call->outer);
-		if (outer)
-			outer->frame.reported = 1;
-		report(thread, &call->frame, bytes);
+	if (!bytes) {
+		bytes = kept(ctx, &call->frame);
+		flags = DATA_KEPT;
 	}
+	outer = bytes ? bpf_map_lookup_elem(&foreign_calls, &call->outer) : 0;
+	if (outer && HOOK_RESULT(outer->frame.hook) == RESULT_FLUSH)
+		bytes = 0;
+	if (outer && !flags)
+		outer->frame.reported = 1;
+	if (bytes)
+		report(thread, &call->frame, bytes, flags);
 	thread->foreign = call->outer;
 	bpf_map_delete_elem(&foreign_calls, &key);
 	return 0;
@@ -356,3 +443,4 @@ int object_untie(struct pt_regs *ctx)
 #ifndef ECAPTURE_NO_BTF
 #include "sockets.h"
 #endif
+#include "go.h"

@@ -150,6 +150,7 @@ struct sock_common {
 };
 
 struct socket;
+struct file;
 
 struct sock {
 	struct sock_common __sk_common;
@@ -158,6 +159,7 @@ struct sock {
 };
 
 struct socket {
+	struct file *file;
 	struct sock *sk;
 };
 

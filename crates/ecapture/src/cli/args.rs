@@ -35,7 +35,7 @@ pub struct Cli {
 /// Commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Capture the plaintext of TLS connections: OpenSSL and programs that contain it.
+    /// Capture the plaintext of TLS connections: OpenSSL, GnuTLS, programs that contain them, and Go programs.
     ///
     /// Without options, every process on the machine is captured, those in containers included: running
     /// programs and those that start later.
@@ -43,6 +43,23 @@ pub enum Command {
     /// Exit codes: 0 stopped as asked, 1 could not start, 2 stopped early because of an error.
     #[command(visible_alias = "openssl")]
     Tls(Tls),
+
+    /// Capture the plaintext of TLS connections of GnuTLS only.
+    ///
+    /// As `tls` does, which has GnuTLS among its libraries.
+    ///
+    /// Exit codes: 0 stopped as asked, 1 could not start, 2 stopped early because of an error.
+    #[command(visible_alias = "gnu")]
+    Gnutls(Gnutls),
+
+    /// Capture the plaintext of TLS connections of Go programs only.
+    ///
+    /// As `tls` does, which has Go's crypto/tls among its libraries.
+    /// Functions of crypto/tls are found in the program's own table of functions, also in stripped programs.
+    ///
+    /// Exit codes: 0 stopped as asked, 1 could not start, 2 stopped early because of an error.
+    #[command(visible_alias = "tlsgo")]
+    Gotls(Gotls),
 
     /// Show the commands that people type into bash, and how they end.
     ///
@@ -176,6 +193,56 @@ pub struct Tls {
     #[arg(long, value_name = "FILE")]
     pub libssl: Option<PathBuf>,
 
+    /// What every command for TLS has.
+    #[command(flatten)]
+    pub capture: Capture,
+
+    /// Version of the library in the file of --libssl, such as "openssl 1.0.2", where the file does not tell.
+    #[arg(long = "ssl_version", alias = "ssl-version", value_name = "VERSION", requires = "libssl")]
+    pub ssl_version: Option<String>,
+
+    /// Address of a function in the file of --libssl, instead of what is found; may be repeated.
+    #[arg(long, value_name = "NAME=0xADDRESS", requires = "libssl")]
+    pub symbol: Vec<String>,
+
+    /// Where an object of the library in the file of --libssl has a key, instead of what is found; may be repeated.
+    ///
+    /// Offset in bytes from the object's address; offsets of pointers on the way come before it, with commas.
+    #[arg(long, value_name = "NAME=OFFSET", requires = "libssl")]
+    pub offset: Vec<String>,
+}
+
+/// Options of `gnutls`.
+#[derive(Debug, Args)]
+pub struct Gnutls {
+    /// Hook only this file: a libgnutls, or a program with GnuTLS in it.
+    #[arg(long, value_name = "FILE")]
+    pub gnutls: Option<PathBuf>,
+
+    /// What every command for TLS has.
+    #[command(flatten)]
+    pub capture: Capture,
+
+    /// Of eCapture's command lines; nothing here depends on the version.
+    #[arg(long = "ssl_version", alias = "ssl-version", hide = true)]
+    _ssl_version: Option<String>,
+}
+
+/// Options of `gotls`.
+#[derive(Debug, Args)]
+pub struct Gotls {
+    /// Hook only this Go program.
+    #[arg(long, short, value_name = "FILE")]
+    pub elfpath: Option<PathBuf>,
+
+    /// What every command for TLS has.
+    #[command(flatten)]
+    pub capture: Capture,
+}
+
+/// Options of every command that captures TLS.
+#[derive(Debug, Args)]
+pub struct Capture {
     /// Do not keep the kernel ready to attach at once.
     ///
     /// Saves about 0.4 % of a CPU. A program that uses a library file which no program used before is
@@ -199,20 +266,6 @@ pub struct Tls {
     /// Default of `-m keylog`: ecapture_masterkey.log. SIGHUP opens the file again, for log rotation.
     #[arg(long, short, value_name = "FILE")]
     pub keylogfile: Option<PathBuf>,
-
-    /// Version of the library in the file of --libssl, such as "openssl 1.0.2", where the file does not tell.
-    #[arg(long = "ssl_version", alias = "ssl-version", value_name = "VERSION", requires = "libssl")]
-    pub ssl_version: Option<String>,
-
-    /// Address of a function in the file of --libssl, instead of what is found; may be repeated.
-    #[arg(long, value_name = "NAME=0xADDRESS", requires = "libssl")]
-    pub symbol: Vec<String>,
-
-    /// Where an object of the library in the file of --libssl has a key, instead of what is found; may be repeated.
-    ///
-    /// Offset in bytes from the object's address; offsets of pointers on the way come before it, with commas.
-    #[arg(long, value_name = "NAME=OFFSET", requires = "libssl")]
-    pub offset: Vec<String>,
 
     /// -m pcapng: capture packets at this interface; may be repeated. `any`: all, later ones too. Default: that of the
     /// default route.
@@ -363,7 +416,7 @@ pub struct Inspect {
     pub json: bool,
 }
 
-/// What `tls` can produce.
+/// What a capture can produce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Model {
     /// Plaintext.

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use rustix::fs::statfs;
 
-use super::args::{Cli, Command, FormatName, Global, Model, Tls};
+use super::args::{Capture, Cli, Command, FormatName, Global, Gnutls, Gotls, Model, Tls};
 use super::packets::PacketConfig;
 use crate::bpf::{Cgroup, Scope, Subject};
-use crate::probes::{Overrides, Program, Wanted};
+use crate::probes::{Library, Overrides, Program, Wanted};
 use crate::targets;
 
 /// A run.
@@ -87,7 +87,17 @@ impl Config {
     pub fn new(cli: Cli) -> Result<Self> {
         let Cli { command, global } = cli;
         match command {
-            Some(Command::Tls(tls)) => Self::tls(tls, global),
+            Some(Command::Tls(Tls { libssl, capture, ssl_version, symbol, offset })) => {
+                let libraries: &[_] = if libssl.is_some() { &[Library::OpenSsl] } else { Library::ALL };
+                let overrides = Overrides::new(ssl_version, &symbol, &offset)?;
+                Ok(Self { overrides, ..Self::tls(libraries, libssl, capture, global)? })
+            }
+            Some(Command::Gnutls(Gnutls { gnutls, capture, .. })) => {
+                Self::tls(&[Library::GnuTls], gnutls, capture, global)
+            }
+            Some(Command::Gotls(Gotls { elfpath, capture })) => {
+                Self::tls(&[Library::Go], elfpath, capture, global)
+            }
             Some(Command::Bash(bash)) => {
                 let files = bash.bash.into_iter().chain(bash.readlineso).collect();
                 Self::commands(Program::Bash, files, bash.errnumber, global)
@@ -105,21 +115,25 @@ impl Config {
         }
     }
 
-    fn tls(tls: Tls, global: Global) -> Result<Self> {
-        let key_log = key_log(&tls);
-        let plaintext = tls.model.contains(&Model::Text);
-        let packets = PacketConfig::new(&tls, &scope(&global)?)?;
+    fn tls(
+        libraries: &'static [Library],
+        file: Option<PathBuf>,
+        capture: Capture,
+        global: Global,
+    ) -> Result<Self> {
+        let key_log = key_log(&capture);
+        let plaintext = capture.model.contains(&Model::Text);
+        let packets = PacketConfig::new(&capture, &scope(&global)?)?;
         let is_piped = packets.as_ref().is_some_and(|packets| packets.target.is_stdout());
         if is_piped && matches!(key_log, Some(KeyLogTarget::Stdout)) {
             bail!("-k - and -w -: standard output can have one of them");
         }
         let subject = Subject { plaintext, secrets: key_log.is_some() || packets.is_some() };
-        let common = Self::common(Wanted::Tls(subject), &global)?;
+        let common = Self::common(Wanted::Tls(subject, libraries), &global)?;
         Ok(Self {
-            overrides: Overrides::new(tls.ssl_version, &tls.symbol, &tls.offset)?,
-            files: tls.libssl.into_iter().collect(),
-            slow_attach: tls.slow_attach,
-            use_cache: !tls.no_cache,
+            files: file.into_iter().collect(),
+            slow_attach: capture.slow_attach,
+            use_cache: !capture.no_cache,
             destinations: if plaintext {
                 destinations(global, &key_log, is_piped)?
             } else {
@@ -163,11 +177,11 @@ const ANY_STATUS: i32 = 128;
 /// Default of `-k`.
 const KEY_LOG: &str = "ecapture_masterkey.log";
 
-fn key_log(tls: &Tls) -> Option<KeyLogTarget> {
-    match &tls.keylogfile {
+fn key_log(capture: &Capture) -> Option<KeyLogTarget> {
+    match &capture.keylogfile {
         Some(file) if file.as_os_str() == "-" => Some(KeyLogTarget::Stdout),
         Some(file) => Some(KeyLogTarget::File(file.clone())),
-        None => tls.model.contains(&Model::Keylog).then(|| KeyLogTarget::File(KEY_LOG.into())),
+        None => capture.model.contains(&Model::Keylog).then(|| KeyLogTarget::File(KEY_LOG.into())),
     }
 }
 

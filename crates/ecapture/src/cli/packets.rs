@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::args::{Model, PacketComments, Tls, Unowned};
+use super::args::{Capture, Model, PacketComments, Unowned};
 use crate::bpf::{Expression, PacketChoice, Scope};
 use crate::sinks::{Comments, PcapTarget, Rotation};
 use crate::targets::Selection;
@@ -27,9 +27,9 @@ impl PacketConfig {
     ///
     /// # Errors
     /// A value that can not work.
-    pub fn new(tls: &Tls, scope: &Scope) -> Result<Option<Self>> {
-        let filter = tls.filter.join(" ");
-        if !tls.model.contains(&Model::Pcapng) {
+    pub fn new(capture: &Capture, scope: &Scope) -> Result<Option<Self>> {
+        let filter = capture.filter.join(" ");
+        if !capture.model.contains(&Model::Pcapng) {
             if !filter.is_empty() {
                 tracing::warn!(
                     "the filter expression \"{filter}\" is ignored: only -m pcapng captures packets"
@@ -38,37 +38,37 @@ impl PacketConfig {
             return Ok(None);
         }
         let choice = PacketChoice {
-            snaplen: tls.snaplen,
-            unowned: match tls.unowned {
+            snaplen: capture.snaplen,
+            unowned: match capture.unowned {
                 Some(unowned) => unowned == Unowned::Keep,
                 None => !scope.is_restricted(),
             },
             filter: if filter.is_empty() { None } else { Some(Expression::new(&filter)?) },
         };
-        let interfaces = match tls.ifname.as_slice() {
+        let interfaces = match capture.ifname.as_slice() {
             [] => Selection::Default,
             names if names.iter().any(|name| name == "any") => Selection::Any,
             names => Selection::Named(names.to_vec()),
         };
-        let comments = match tls.packet_comments {
+        let comments = match capture.packet_comments {
             PacketComments::Once => Comments::Once,
             PacketComments::Each => Comments::Each,
         };
-        Ok(Some(Self { interfaces, choice, target: target(tls)?, comments }))
+        Ok(Some(Self { interfaces, choice, target: target(capture)?, comments }))
     }
 }
 
-fn target(tls: &Tls) -> Result<PcapTarget> {
+fn target(capture: &Capture) -> Result<PcapTarget> {
     let rotation = Rotation {
-        size: tls.rotate_size.map(|size| size << 20),
-        time: tls.rotate_time.map(Duration::from_secs),
-        count: tls.rotate_count.map(|count| count as usize),
+        size: capture.rotate_size.map(|size| size << 20),
+        time: capture.rotate_time.map(Duration::from_secs),
+        count: capture.rotate_count.map(|count| count as usize),
     };
     if rotation.count.is_some() && !rotation.is_on() {
         bail!("--rotate-count: say when a new file begins, with --rotate-size or --rotate-time");
     }
-    if tls.pcapfile.as_os_str() != "-" {
-        return Ok(PcapTarget::File(tls.pcapfile.clone(), rotation));
+    if capture.pcapfile.as_os_str() != "-" {
+        return Ok(PcapTarget::File(capture.pcapfile.clone(), rotation));
     }
     if rotation.is_on() {
         bail!("-w -: standard output can not be rotated; give a file");

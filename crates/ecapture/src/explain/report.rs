@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use inspect::openssl::{OpenSsl, Refusal, resolve};
+use inspect::gnutls::{self, GnuTls};
+use inspect::go::{self, Go};
+use inspect::openssl::{self, OpenSsl};
 use inspect::{Binary, Call, Confidence, Cost, Hook, Kind, Label, ObjectKeys, Purpose, ResultKind, Secret};
 use serde::Serialize;
 
@@ -69,11 +71,22 @@ struct Offset {
 impl Report {
     /// Looks for every library that we know.
     pub fn new(path: &Path, binary: &Binary<'_>) -> Result<Self, inspect::ElfError> {
-        let (libraries, refused) = match resolve(binary) {
-            Ok(found) => (vec![Library::new(found)], None),
-            Err(Refusal::Elf(error)) => return Err(error),
-            Err(refusal) => (Vec::new(), Some(refusal.to_string())),
-        };
+        let (mut libraries, mut refused) = (Vec::new(), Vec::new());
+        match openssl::resolve(binary) {
+            Ok(found) => libraries.push(Library::from(found)),
+            Err(openssl::Refusal::Elf(error)) => return Err(error),
+            Err(refusal) => refused.push(refusal.to_string()),
+        }
+        match gnutls::resolve(binary) {
+            Ok(found) => libraries.push(Library::from(found)),
+            Err(gnutls::Refusal::Elf(error)) => return Err(error),
+            Err(refusal) => refused.push(refusal.to_string()),
+        }
+        match go::resolve(binary) {
+            Ok(found) => libraries.push(Library::from(found)),
+            Err(go::Refusal::Elf(error)) => return Err(error),
+            Err(refusal) => refused.push(refusal.to_string()),
+        }
         Ok(Self {
             file: path.to_string_lossy().into_owned(),
             kind: match binary.kind() {
@@ -82,8 +95,8 @@ impl Report {
             },
             machine: binary.machine().to_string(),
             build_id: binary.build_id().map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect()),
+            refused: libraries.is_empty().then(|| refused.join("; ")),
             libraries,
-            refused,
         })
     }
 
@@ -108,23 +121,61 @@ impl Report {
     }
 }
 
-impl Library {
-    fn new(found: OpenSsl) -> Self {
-        let has = |wanted: fn(&Purpose) -> bool| found.hooks.iter().any(|hook| wanted(&hook.purpose));
-        // Without a function that hands secrets over, they are read from the session once a handshake is complete.
-        let master = found.keys.is_some_and(|keys| keys.master.is_some());
+impl From<OpenSsl> for Library {
+    fn from(found: OpenSsl) -> Self {
+        let OpenSsl { version, flavour, hooks, keys, notes } = found;
+        Self::new(flavour.to_string(), version, &hooks, keys, notes)
+    }
+}
+
+impl From<GnuTls> for Library {
+    fn from(found: GnuTls) -> Self {
+        let GnuTls { version, hooks, notes } = found;
+        Self::new("GnuTLS".to_owned(), version, &hooks, None, notes)
+    }
+}
+
+impl From<Go> for Library {
+    fn from(found: Go) -> Self {
+        let has = |wanted| found.functions.iter().any(|function| function.purpose == wanted);
         Self {
-            name: found.flavour.to_string(),
+            name: "Go crypto/tls".to_owned(),
+            needs: Needs {
+                read: has(go::Purpose::Read),
+                write: has(go::Purpose::Write),
+                keys: has(go::Purpose::Secret),
+            },
+            functions: found.functions.iter().map(|function| Function::of_go(&found, function)).collect(),
             version: found.version,
+            offsets: Vec::new(),
+            notes: found.notes,
+        }
+    }
+}
+
+impl Library {
+    fn new(
+        name: String,
+        version: Option<String>,
+        hooks: &[Hook],
+        keys: Option<ObjectKeys>,
+        notes: Vec<String>,
+    ) -> Self {
+        let has = |wanted: fn(&Purpose) -> bool| hooks.iter().any(|hook| wanted(&hook.purpose));
+        // Without a function that hands secrets over, they are read from the session once a handshake is complete.
+        let master = keys.is_some_and(|keys| keys.master.is_some());
+        Self {
+            name,
+            version,
             needs: Needs {
                 read: has(|purpose| matches!(purpose, Purpose::Read(_))),
                 write: has(|purpose| matches!(purpose, Purpose::Write(_))),
                 keys: has(|purpose| matches!(purpose, Purpose::Secret(_)))
                     || master && has(|purpose| matches!(purpose, Purpose::Handshake)),
             },
-            functions: found.hooks.iter().map(Function::new).collect(),
-            offsets: found.keys.map(|keys| offsets(&keys)).unwrap_or_default(),
-            notes: found.notes,
+            functions: hooks.iter().map(Function::new).collect(),
+            offsets: keys.map(|keys| offsets(&keys)).unwrap_or_default(),
+            notes,
         }
     }
 
@@ -171,12 +222,42 @@ impl Function {
             evidence: hook.evidence.to_string(),
             probe_offset: hook.site.file_offset,
             probe_skip: hook.site.skip,
-            cost: match hook.site.cost {
-                Cost::Emulated => "emulated (cheap)",
-                Cost::Nop5 => "5-byte nop (cheap on new kernels)",
-                Cost::Stepped => "single-stepped (slow)",
-            },
+            cost: cost(hook.site.cost),
         }
+    }
+
+    fn of_go(program: &Go, function: &go::Function) -> Self {
+        Self {
+            name: function.name,
+            address: function.address,
+            does: does_in_go(program, function),
+            confidence: "certain",
+            evidence: "in the table of functions of the Go runtime".to_owned(),
+            probe_offset: function.file_offset,
+            probe_skip: function.skip,
+            cost: cost(function.cost),
+        }
+    }
+}
+
+fn cost(cost: Cost) -> &'static str {
+    match cost {
+        Cost::Emulated => "emulated (cheap)",
+        Cost::Nop5 => "5-byte nop (cheap on new kernels)",
+        Cost::Stepped => "single-stepped (slow)",
+    }
+}
+
+fn does_in_go(program: &Go, function: &go::Function) -> String {
+    let go::Call { object, buffer, length, result, .. } = program.convention.call();
+    let returns = function.returns.len();
+    let call =
+        format!("object {object}, buffer {buffer}, size {length}, moved bytes {result} at {returns} returns");
+    match function.purpose {
+        go::Purpose::Read => format!("gives plaintext: {call}"),
+        go::Purpose::Write => format!("takes plaintext: {call}"),
+        go::Purpose::Begin => format!("begins a connection: object {object}"),
+        go::Purpose::Secret => format!("hands over a secret: {}", places(&program.convention.secret())),
     }
 }
 
@@ -185,7 +266,10 @@ fn does(purpose: &Purpose) -> String {
         Purpose::Read(call) => format!("gives plaintext: {}", arguments(call)),
         Purpose::Write(call) => format!("takes plaintext: {}", arguments(call)),
         Purpose::SendFile => "sends a file: object arg1".to_owned(),
+        Purpose::ReadElsewhere => "gives plaintext in memory of its own: object arg1".to_owned(),
+        Purpose::Flush => "sends what others took: object arg1".to_owned(),
         Purpose::New => "makes an object: returned".to_owned(),
+        Purpose::NewAt(out) => format!("makes an object: at arg{}", out.0),
         Purpose::Free => "frees an object: arg1".to_owned(),
         Purpose::Clear => "resets an object: arg1".to_owned(),
         Purpose::SetFd => "ties an object to a socket: object arg1".to_owned(),
@@ -198,7 +282,8 @@ fn does(purpose: &Purpose) -> String {
 fn arguments(call: &Call) -> String {
     let Call { object, buffer, length, result } = call;
     let moved = match result {
-        ResultKind::Count => "returned".to_owned(),
+        ResultKind::Count | ResultKind::Size => "returned".to_owned(),
+        ResultKind::Resumed => "returned, now or by a later call".to_owned(),
         ResultKind::Out(out) => format!("at arg{}", out.0),
     };
     format!("object arg{}, buffer arg{}, size arg{}, moved bytes {moved}", object.0, buffer.0, length.0)

@@ -16,7 +16,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rustc_hash::FxHashMap;
 
-use crate::bpf::{Block, Body, Event, Interface, events};
+use crate::bpf::{Block, Body, Data, Event, Interface, Source, events};
 use crate::record::Direction;
 use crate::sinks::Sinks;
 pub use account::Account;
@@ -117,17 +117,7 @@ impl Pipeline {
                     stream.tie(&peer, &mut self.sinks);
                 }
             }
-            Body::Data(data) => self.data(
-                event.stream,
-                &Piece {
-                    tid: event.tid,
-                    time: self.clock.wall(event.time),
-                    direction: if data.sent { Direction::Sent } else { Direction::Received },
-                    position: data.position,
-                    file_bytes: data.file_bytes,
-                    payload: data.payload,
-                },
-            ),
+            Body::Data(data) => self.data(event.stream, event.tid, event.time, &data),
             Body::Secret(secret) => {
                 if self.keys.take(&secret, &mut self.sinks) {
                     self.note_keys(event.stream, true);
@@ -145,14 +135,41 @@ impl Pipeline {
         }
     }
 
-    fn data(&mut self, id: u64, piece: &Piece<'_>) {
+    fn data(&mut self, id: u64, tid: u32, time: u64, data: &Data<'_>) {
         self.account.events += 1;
-        self.account.bytes += piece.payload.len() as u64;
-        let Some(stream) = self.streams.get_mut(&id) else {
-            self.account.orphan_bytes += piece.payload.len() as u64;
+        let stream = self.streams.get_mut(&id);
+        let kept;
+        let (file_bytes, payload) = match data.source {
+            Source::Payload(payload) => (0, payload),
+            Source::File(bytes) => (bytes, &[][..]),
+            Source::Keep(payload) => {
+                if let Some(stream) = stream {
+                    stream.keep(data.position, payload);
+                }
+                return;
+            }
+            Source::Kept(bytes) => {
+                kept =
+                    stream.as_ref().and_then(|stream| stream.kept(data.position, bytes)).map(<[u8]>::to_vec);
+                // If they did not come, they are a gap before the next ones.
+                let Some(kept) = &kept else { return };
+                (0, kept.as_slice())
+            }
+        };
+        self.account.bytes += payload.len() as u64;
+        let Some(stream) = stream else {
+            self.account.orphan_bytes += payload.len() as u64;
             return;
         };
-        let lost = stream.push(piece, &mut self.sinks);
+        let piece = Piece {
+            tid,
+            time: self.clock.wall(time),
+            direction: if data.sent { Direction::Sent } else { Direction::Received },
+            position: data.position,
+            file_bytes,
+            payload,
+        };
+        let lost = stream.push(&piece, &mut self.sinks);
         self.account.gaps += u64::from(lost != 0);
         self.account.gap_bytes += lost;
         stream.touched = self.now;

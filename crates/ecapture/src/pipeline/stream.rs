@@ -26,6 +26,8 @@ pub struct Stream {
     lanes: Lanes,
     /// Position that the next byte of each direction should have.
     expected: [u64; 2],
+    /// Bytes that the library keeps, and their position among those sent: how many count is not known yet.
+    kept: (u64, Vec<u8>),
     /// Wall time and thread of the last call, for what is shown later.
     last: (i64, u32),
     /// When it was put on the list of streams that may hold something, monotonic ns.
@@ -62,6 +64,7 @@ impl Stream {
             decoder: decode::Connection::new(Limits::default()),
             lanes: Lanes::default(),
             expected: [0; 2],
+            kept: (0, Vec::new()),
             last: (0, 0),
             listed: None,
             touched: 0,
@@ -86,6 +89,16 @@ impl Stream {
         }
         let (local, remote) = endpoints(peer);
         self.connection = Connection { id: self.connection.id, fd: peer.fd, local, remote };
+    }
+
+    /// Takes bytes of which the library says later how many count.
+    pub fn keep(&mut self, position: u64, bytes: &[u8]) {
+        self.kept = (position, bytes.to_vec());
+    }
+
+    /// So many of them; `None` if they did not come.
+    pub fn kept(&self, position: u64, count: u32) -> Option<&[u8]> {
+        self.kept.1.get(..count as usize).filter(|_| self.kept.0 == position)
     }
 
     /// Takes plaintext; answers how many bytes were missing before it.

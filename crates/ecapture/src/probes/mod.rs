@@ -2,91 +2,33 @@
 
 mod bash;
 mod cache;
+mod facts;
+mod gnutls;
+mod go;
 mod mysql;
 mod named;
 mod openssl;
 mod overrides;
 mod point;
 mod postgres;
+mod wanted;
 mod zsh;
 
 use std::fs::File;
 
-use inspect::{Binary, Machine};
+use inspect::{Binary, ElfError, Machine};
 use serde::{Deserialize, Serialize};
 
-use crate::bpf::{Hook, ObjectKeys, Returns, Shape, Subject};
+use crate::bpf::{Hook, ObjectKeys, Returns};
 pub use cache::Cache;
 use cache::Key;
 pub use overrides::Overrides;
 pub use point::Point;
+pub use wanted::{Library, Program, Wanted};
 
-/// What a run looks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    /// TLS libraries.
-    Tls(Subject),
-    /// Commands that this program reads.
-    Commands(Program),
-}
-
-/// A program that reads commands or statements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Program {
-    /// A shell.
-    Bash,
-    /// A shell.
-    Zsh,
-    /// A server: MySQL or MariaDB.
-    MySql,
-    /// A server.
-    Postgres,
-}
-
-impl Wanted {
-    /// The shape of its hooks.
-    pub fn shape(self) -> Shape {
-        match self {
-            Self::Tls(subject) => Shape::Tls(subject),
-            Self::Commands(_) => Shape::Text,
-        }
-    }
-
-    /// What a file must have, in words.
-    pub fn needs(self) -> &'static str {
-        match self {
-            Self::Tls(_) => "no function of OpenSSL in it; give a libssl or a program with OpenSSL inside",
-            Self::Commands(Program::Bash) => "not a bash with its symbols, and no readline library",
-            Self::Commands(Program::Zsh) => "not a zsh with its symbols",
-            Self::Commands(Program::MySql) => "no dispatch_command in it; give a mysqld or a mariadbd",
-            Self::Commands(Program::Postgres) => "not a PostgreSQL server",
-        }
-    }
-
-    /// Whether a file of that name is likely to be what is wanted.
-    pub fn is_likely(self, name: &str) -> bool {
-        match self {
-            Self::Tls(_) => name.starts_with("libssl") && name.contains(".so"),
-            Self::Commands(Program::Bash) => name == "bash" || name.starts_with("libreadline.so"),
-            Self::Commands(Program::Zsh) => name == "zsh",
-            Self::Commands(Program::MySql) => ["mysqld", "mariadbd"].contains(&name),
-            Self::Commands(Program::Postgres) => name == "postgres",
-        }
-    }
-
-    /// Whether it is worth a warning that a file of that name can not be read.
-    pub fn is_expected_in(self, name: &str) -> bool {
-        match self {
-            Self::Tls(_) => name.contains("ssl"),
-            Self::Commands(_) => self.is_likely(name),
-        }
-    }
-}
-
-/// What a file is to us.
-#[derive(Serialize, Deserialize)]
-pub enum Verdict {
-    /// Nothing that we hook is in it.
+/// What a file is to us, for one library or program.
+enum Verdict {
+    /// Nothing of it is there.
     Nothing,
     /// Something is, but it can not be hooked; why.
     Unusable(String),
@@ -94,7 +36,30 @@ pub enum Verdict {
     Hooks(Box<Found>),
 }
 
-/// The hooks of a file.
+/// What a file is to us.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Findings {
+    /// What can be hooked.
+    pub found: Vec<Found>,
+    /// Why others that are in it can not be hooked, or why the file can not be read.
+    pub refused: Vec<String>,
+}
+
+impl Findings {
+    fn of(verdicts: impl IntoIterator<Item = Verdict>) -> Self {
+        let mut findings = Self::default();
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Nothing => {}
+                Verdict::Unusable(reason) => findings.refused.push(reason),
+                Verdict::Hooks(found) => findings.found.push(*found),
+            }
+        }
+        findings
+    }
+}
+
+/// The hooks of one library or program in a file.
 #[derive(Serialize, Deserialize)]
 pub struct Found {
     /// Where to attach what.
@@ -109,34 +74,42 @@ pub struct Found {
     pub notes: Vec<String>,
 }
 
-/// Looks for what is wanted. What the user overrides is not kept in the cache.
-pub fn examine(file: &File, wanted: Wanted, overrides: &Overrides, cache: &Cache) -> Verdict {
+/// Looks for what is wanted. What is found of libraries is kept in the cache, but nothing that the user overrides.
+pub fn examine(file: &File, wanted: Wanted, overrides: &Overrides, cache: &Cache) -> Findings {
+    let refused = |error: ElfError| Findings { refused: vec![error.to_string()], ..Default::default() };
     let binary = match Binary::open(file) {
         Ok(binary) => binary,
-        Err(error) => return Verdict::Unusable(error.to_string()),
+        Err(error) => return refused(error),
     };
     if let Err(error) = binary.check_machine(Machine::host()) {
-        return Verdict::Unusable(error.to_string());
+        return refused(error);
     }
-    match wanted {
-        Wanted::Tls(subject) if overrides.is_none() && openssl::may_be(&binary).unwrap_or_default() => {
-            cached(file, subject, cache, || openssl::hooks(&binary, subject, overrides))
-        }
-        Wanted::Tls(subject) => openssl::hooks(&binary, subject, overrides),
-        Wanted::Commands(Program::Bash) => bash::hooks(&binary),
-        Wanted::Commands(Program::Zsh) => zsh::hooks(&binary),
-        Wanted::Commands(Program::MySql) => mysql::hooks(&binary),
-        Wanted::Commands(Program::Postgres) => postgres::hooks(&binary),
+    let (subject, libraries) = match wanted {
+        Wanted::Tls(subject, libraries) => (subject, libraries),
+        Wanted::Commands(program) => return Findings::of([program.hooks(&binary)]),
+    };
+    let look_for = |libraries: &[Library]| {
+        Findings::of(libraries.iter().map(|it| it.hooks(&binary, subject, overrides)))
+    };
+    if !overrides.is_none() {
+        return look_for(libraries);
     }
+    let possible: Vec<Library> =
+        libraries.iter().copied().filter(|library| library.may_be_in(&binary)).collect();
+    if possible.is_empty() {
+        return Findings::default();
+    }
+    let question = format!("{possible:?} {subject:?}");
+    cached(file, &question, cache, || look_for(&possible))
 }
 
-/// The verdict of the cache, or else a new one. Only for files that are worth the hash of all their bytes.
-fn cached(file: &File, subject: Subject, cache: &Cache, examine: impl FnOnce() -> Verdict) -> Verdict {
-    let Ok(key) = Key::new(file, &format!("{subject:?}")) else { return examine() };
+/// What the cache has, or else what is found. Only for files that are worth the hash of all their bytes.
+fn cached(file: &File, question: &str, cache: &Cache, examine: impl FnOnce() -> Findings) -> Findings {
+    let Ok(key) = Key::new(file, question) else { return examine() };
     cache.get(&key).unwrap_or_else(|| {
-        let verdict = examine();
-        cache.put(&key, &verdict);
-        verdict
+        let findings = examine();
+        cache.put(&key, &findings);
+        findings
     })
 }
 

@@ -16,7 +16,7 @@ use super::likely::Roots;
 use super::procfs::{self, FileId, Mapping};
 use crate::bpf::{Attachment, Link, Programs};
 use crate::escape;
-use crate::probes::{self, Cache, Found, Overrides, Verdict, Wanted};
+use crate::probes::{self, Cache, Found, Overrides, Wanted};
 
 /// Most files that are remembered: a build machine runs new ones without end.
 const REMEMBERED: usize = 1 << 16;
@@ -45,7 +45,8 @@ pub struct Discovery {
 /// A file with probes.
 pub(super) struct Attached {
     pub(super) file: File,
-    pub(super) probes: Attachment,
+    /// One for each library in it.
+    pub(super) probes: Vec<Attachment>,
     /// Probes for calls on foreign stacks, by process and offset of the first.
     pub(super) returns: FxHashMap<(u32, u64), Link>,
     /// Tells when it is written to.
@@ -173,17 +174,19 @@ impl Discovery {
         if self.is_attached(file) {
             return;
         }
-        match probes::examine(file, self.wanted, &Overrides::default(), &self.cache) {
-            Verdict::Nothing => {}
-            Verdict::Unusable(reason) if self.is_expected(path) => {
+        let findings = probes::examine(file, self.wanted, &Overrides::default(), &self.cache);
+        for reason in &findings.refused {
+            if self.is_expected(path) {
                 tracing::warn!("{}: not hooked: {reason}", escape::path(path));
+            } else {
+                tracing::debug!("{}: {reason}", path.display());
             }
-            Verdict::Unusable(reason) => tracing::debug!("{}: {reason}", path.display()),
-            Verdict::Hooks(found) => {
-                if let Err(error) = self.attach(file, path, origin, &found) {
-                    tracing::warn!("{}: not hooked: {error:#}", escape::path(path));
-                }
-            }
+        }
+        if findings.found.is_empty() {
+            return;
+        }
+        if let Err(error) = self.attach(file, path, origin, &findings.found) {
+            tracing::warn!("{}: not hooked: {error:#}", escape::path(path));
         }
     }
 
@@ -209,31 +212,37 @@ impl Discovery {
             bail!("{} is not a regular file; give a library or an executable", path.display());
         }
         let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-        match probes::examine(&file, self.wanted, overrides, &self.cache) {
-            Verdict::Hooks(found) => self.attach(&file, path, "", &found),
-            Verdict::Unusable(reason) => bail!("{}: {reason}", path.display()),
-            Verdict::Nothing => {
-                bail!("{}: {}", path.display(), self.wanted.needs())
-            }
+        let findings = probes::examine(&file, self.wanted, overrides, &self.cache);
+        if !findings.found.is_empty() {
+            return self.attach(&file, path, "", &findings.found);
         }
+        if !findings.refused.is_empty() {
+            bail!("{}: {}", path.display(), findings.refused.join("; "));
+        }
+        bail!("{}: {}", path.display(), self.wanted.needs())
     }
 
     /// `origin`: what makes the path known, in words.
-    fn attach(&mut self, file: &File, path: &Path, origin: &str, found: &Found) -> Result<()> {
+    fn attach(&mut self, file: &File, path: &Path, origin: &str, libraries: &[Found]) -> Result<()> {
         let key = identity(file, &file.metadata()?);
         // The open file, not its path: what a path names differs between mount namespaces and may change.
         let exact = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let probes = self.programs.attach(Path::new(&exact), &found.hooks, found.keys.as_ref())?;
+        let probes = libraries
+            .iter()
+            .map(|found| self.programs.attach(Path::new(&exact), &found.hooks, found.keys.as_ref()))
+            .collect::<Result<_>>()?;
         let watch = inotify::add_watch(&self.changes, &exact, inotify::WatchFlags::MODIFY).unwrap_or(-1);
         let attached = Attached { file: file.try_clone()?, probes, returns: FxHashMap::default(), watch };
         self.attached.insert(key, attached);
         let path = escape::path(path);
-        tracing::info!("attached {path}{origin} ({})", found.description);
-        if found.without_keys {
-            tracing::warn!("{path}: no keys: where this library has them could not be told");
-        }
-        for note in &found.notes {
-            tracing::debug!("{path}: {note}");
+        for found in libraries {
+            tracing::info!("attached {path}{origin} ({})", found.description);
+            if found.without_keys {
+                tracing::warn!("{path}: no keys: where this library has them could not be told");
+            }
+            for note in &found.notes {
+                tracing::debug!("{path}: {note}");
+            }
         }
         Ok(())
     }

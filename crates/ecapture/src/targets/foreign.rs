@@ -56,7 +56,7 @@ impl Discovery {
             ));
         }
         let found = self.attached.values_mut().find_map(|attached| {
-            let hook = attached.probes.hook(site.hook)?.clone();
+            let hook = attached.probes.iter().find_map(|probes| probes.hook(site.hook))?.clone();
             Some((attached, hook))
         });
         let Some((Attached { file, returns: links, .. }, hook)) = found else { return Ok(()) }; // the file has changed

@@ -123,6 +123,19 @@ impl Capture {
         Self::start([OsStr::new("--libssl"), library.as_os_str()].into_iter().chain(room.map(OsStr::new)))
     }
 
+    /// `ecapture gnutls`, only of what uses this file.
+    pub fn of_gnutls(library: &Path, arguments: &[&str]) -> Self {
+        let only = [OsStr::new("--gnutls"), library.as_os_str()];
+        Self::commands("gnutls", only.into_iter().chain(arguments.iter().map(OsStr::new)))
+    }
+
+    /// `ecapture gotls`, for Go programs of these tests, with much room.
+    pub fn of_go() -> Self {
+        let cgroup = own_cgroup();
+        let only = [OsStr::new("--cgroup_path"), cgroup.as_os_str()];
+        Self::commands("gotls", only.into_iter().chain(ROOMY.map(OsStr::new)))
+    }
+
     /// With a command that runs ecapture.
     pub fn with<A: AsRef<OsStr>>(command: Command, arguments: impl IntoIterator<Item = A>) -> Self {
         let capture = Self::launch(command, arguments);

@@ -22,6 +22,8 @@ mod call_forms;
 mod connections;
 mod discovery;
 mod filters;
+mod gnutls;
+mod go;
 mod http_messages;
 mod keylog;
 mod keylog_file;

@@ -26,8 +26,8 @@ pub(super) struct Shared {
     pub(super) named: bool,
 }
 
-/// Why there is no such function for sure, to be read after its name.
-pub(super) type Why = &'static str;
+/// To be read after the name of the function that was looked for.
+pub(super) use crate::Why;
 
 /// Positions (one bit each, counted from 0) that may be the out argument of a function.
 type Outs = u32;

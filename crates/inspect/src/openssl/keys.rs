@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::internal::Why;
-use super::labels::{self, Receiver};
 use super::secret::{self, Roles};
 use super::survey::Survey;
 use super::{known, master, object, prf};
 use crate::binary::Binary;
 use crate::code::Decoder;
 use crate::hook::{Evidence, Hook, Purpose};
+use crate::labels::{self, Receiver};
 use crate::place::{ObjectKeys, Path};
 use crate::site;
 use crate::symbols::Symbols;
@@ -96,7 +96,8 @@ fn logger(
         return Ok(None);
     }
     let functions = survey.functions.as_ref().map_err(|why| *why)?;
-    let Some(receiver) = labels::receiver(binary, survey, functions, decoder)? else { return Ok(None) };
+    let receiver = labels::receiver(binary, functions, decoder, &survey.texts.labels, &survey.loads)?;
+    let Some(receiver) = receiver else { return Ok(None) };
     let size = match functions.around(receiver.address) {
         Some(extent) if extent.start == receiver.address => extent.end.saturating_sub(extent.start),
         _ => return Err("the function that gets the names of secrets has no known start"),

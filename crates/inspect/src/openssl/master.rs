@@ -4,11 +4,11 @@
 //! that the last complete handshake made or resumed: only this is the connection's.
 
 use super::internal::Why;
-use super::labels::{CLIENT_RANDOM as LABEL, EARLY_EXPORTER, Receiver};
 use super::object::{self, Field, only};
 use super::secret::{Roles, loaded, way};
 use crate::binary::Binary;
 use crate::code::Decoder;
+use crate::labels::{CLIENT_RANDOM as LABEL, EARLY_EXPORTER, Receiver};
 use crate::place::{MasterSecret, Path};
 use crate::symbols::Symbols;
 

@@ -8,7 +8,6 @@ mod given;
 mod internal;
 mod keys;
 mod known;
-mod labels;
 mod master;
 mod named;
 mod object;

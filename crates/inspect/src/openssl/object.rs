@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::internal::Why;
-use super::labels::{EXPORTER, Receiver};
 use super::secret::{Roles, loaded, way};
 use crate::binary::Binary;
 use crate::code::{Decoder, Reg};
+use crate::labels::{EXPORTER, Receiver};
 use crate::place::Path;
 use crate::site::function_code;
 use crate::symbolic::{Event, Explorer, Id, Next, Pool, State};

@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::internal::Why;
-use super::labels::{CLIENT_RANDOM, EARLY_EXPORTER, EXPORTER, Receiver, Site};
 use crate::binary::Binary;
 use crate::code::Decoder;
 use crate::functions::Functions;
 use crate::hook::Arg;
+use crate::labels::{CLIENT_RANDOM, EARLY_EXPORTER, EXPORTER, Receiver, Site};
 use crate::place::{Base, Label, Path, Place, Secret};
 use crate::site::function_code;
 use crate::symbolic::{Event, Explorer, Id, Next, Node, Pool, State};

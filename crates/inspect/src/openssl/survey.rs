@@ -5,20 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::internal::Why;
 use super::known::REPORTED;
-use super::labels::LABELS;
 use super::prf;
 use super::source::{FILES, Source};
 use crate::binary::Binary;
 use crate::constants::search;
 use crate::error::ElfError;
 use crate::functions::Functions;
+use crate::labels::{self, LABELS};
 use crate::references::{Reference, Use, Wanted, references};
 
 /// What is in the constants.
 #[derive(Default)]
 pub(super) struct Texts {
     /// Names of secrets in a key log, by address.
-    pub(super) labels: BTreeMap<u64, &'static str>,
+    pub(super) labels: labels::Places,
     /// Names of functions that OpenSSL gives with its errors, by address.
     pub(super) names: BTreeMap<u64, &'static str>,
     /// Where [`prf::SEED`] is.

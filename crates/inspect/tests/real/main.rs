@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "all of this is test code; clippy only knows #[test] functions")]
 
 mod given;
+mod gnutls;
 mod hostile;
 mod keys;
 mod openssl;

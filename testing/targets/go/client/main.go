@@ -1,6 +1,6 @@
 // client: an HTTPS client in Go. It prints the number of body bytes received.
 //
-//	client [-n connections] [-k requests] [-h1=false] [-sleep ms] [-keylog file] url
+//	client [-n connections] [-c clients] [-k requests] [-h1=false] [-tls12] [-sleep ms] [-keylog file] url
 package main
 
 import (
@@ -16,8 +16,10 @@ import (
 
 var (
 	connections = flag.Int("n", 1, "connections, one after another")
+	clients     = flag.Int("c", 1, "clients at the same time, each with so many connections")
 	requests    = flag.Int("k", 1, "requests on each connection")
 	http1       = flag.Bool("h1", true, "HTTP/1.1 only")
+	tls12       = flag.Bool("tls12", false, "TLS 1.2 at most")
 	sleep       = flag.Int("sleep", 0, "ms to wait before the first connection")
 	keylog      = flag.String("keylog", "", "append the key log: the truth for tests")
 )
@@ -29,11 +31,22 @@ func main() {
 		log.Fatal("usage: client [options] url")
 	}
 	time.Sleep(time.Duration(*sleep) * time.Millisecond)
+	totals := make(chan int64)
+	for range *clients {
+		go func() { totals <- runClient(flag.Arg(0)) }()
+	}
 	var total int64
-	for range *connections {
-		total += runConnection(flag.Arg(0))
+	for range *clients {
+		total += <-totals
 	}
 	fmt.Println(total)
+}
+
+func runClient(url string) (total int64) {
+	for range *connections {
+		total += runConnection(url)
+	}
+	return total
 }
 
 // runConnection opens a connection of its own and returns the bytes received.
@@ -49,6 +62,9 @@ func runConnection(url string) (total int64) {
 
 func newTransport() *http.Transport {
 	config := &tls.Config{InsecureSkipVerify: true}
+	if *tls12 {
+		config.MaxVersion = tls.VersionTLS12
+	}
 	if *keylog != "" {
 		file, err := os.OpenFile(*keylog, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 		if err != nil {

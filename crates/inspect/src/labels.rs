@@ -3,25 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::internal::Why;
-use super::survey::Survey;
+use crate::Why;
 use crate::binary::Binary;
 use crate::code::{Code, Decoder, Flow, Insn, reached};
+use crate::constants::search;
+use crate::error::ElfError;
 use crate::functions::Functions;
-use crate::references::Reference;
+use crate::references::{Reference, Use, Wanted, references};
 use crate::site::function_code;
 use crate::symbolic::{Event, Explorer, Id, Next, Pool, State};
 
 /// Of TLS 1.2 and earlier.
-pub(super) const CLIENT_RANDOM: &str = "CLIENT_RANDOM";
+pub(crate) const CLIENT_RANDOM: &str = "CLIENT_RANDOM";
 /// The one that stays with the connection.
-pub(super) const EXPORTER: &str = "EXPORTER_SECRET";
+pub(crate) const EXPORTER: &str = "EXPORTER_SECRET";
 
 /// Only openssl.org's has it.
-pub(super) const EARLY_EXPORTER: &str = "EARLY_EXPORTER_SECRET";
+pub(crate) const EARLY_EXPORTER: &str = "EARLY_EXPORTER_SECRET";
 
 /// All names, of which a linker may merge one with the end of another.
-pub(super) const LABELS: [&str; 8] = [
+pub(crate) const LABELS: [&str; 8] = [
     CLIENT_RANDOM,
     EXPORTER,
     EARLY_EXPORTER,
@@ -32,41 +33,59 @@ pub(super) const LABELS: [&str; 8] = [
     "SERVER_TRAFFIC_SECRET_0",
 ];
 
+/// Names by address.
+pub(crate) type Places = BTreeMap<u64, &'static str>;
+
 /// Most references to labels; the most met are 24.
 const MOST_REFERENCES: usize = 48;
 /// Most instructions before a reference that are executed to know what the registers hold there.
 const WINDOW: usize = 48;
 
 /// A call that gets a label.
-pub(super) struct Site {
-    pub(super) label: &'static str,
+pub(crate) struct Site {
+    pub(crate) label: &'static str,
     /// Address of the call.
-    pub(super) call: u64,
+    pub(crate) call: u64,
     /// What the registers for arguments hold.
-    pub(super) arguments: Vec<Id>,
-    pub(super) pool: Rc<Pool>,
+    pub(crate) arguments: Vec<Id>,
+    pub(crate) pool: Rc<Pool>,
 }
 
 /// The function that all labels are given to.
-pub(super) struct Receiver {
-    pub(super) address: u64,
+pub(crate) struct Receiver {
+    pub(crate) address: u64,
     /// Which argument is the label, from 0.
-    pub(super) position: usize,
-    pub(super) sites: Vec<Site>,
+    pub(crate) position: usize,
+    pub(crate) sites: Vec<Site>,
 }
 
 /// A function and the position of the label among its arguments.
 type Callee = (u64, usize);
 
+/// Where the names are, and the code that loads them.
+pub(crate) fn find(binary: &Binary<'_>) -> Result<Result<(Places, Vec<Reference>), Why>, ElfError> {
+    let mut places = Places::new();
+    let all_seen = search(binary, &LABELS.map(str::as_bytes), |address, _, which| {
+        places.insert(address, LABELS[which]);
+    })?;
+    if !all_seen {
+        return Ok(Err("the names of secrets are in too many places"));
+    }
+    let wanted: Wanted = places.keys().map(|&at| at..at.saturating_add(1)).collect();
+    let Some(mut loads) = references(binary, &wanted)? else { return Ok(Err("too much code")) };
+    loads.retain(|found| found.used == Use::Load);
+    Ok(Ok((places, loads)))
+}
+
 /// The function that every load of a label leads to with the label in the same place; `None` if there are no loads.
-pub(super) fn receiver(
+pub(crate) fn receiver(
     binary: &Binary<'_>,
-    survey: &Survey<'_, '_>,
     functions: &Functions<'_, '_>,
     decoder: &mut Decoder,
+    places: &Places,
+    loads: &[Reference],
 ) -> Result<Option<Receiver>, Why> {
-    let places = &survey.texts.labels;
-    let loads: Vec<_> = survey.loads.iter().filter(|load| places.contains_key(&load.to)).collect();
+    let loads: Vec<_> = loads.iter().filter(|load| places.contains_key(&load.to)).collect();
     if loads.len() > MOST_REFERENCES {
         return Err("the names of secrets are used too often");
     }

@@ -1,0 +1,111 @@
+//! What was found in a file becomes hooks, in the same way for every library.
+
+use inspect::{Base, Call, Cost, Path, Purpose, ResultKind};
+
+use crate::bpf::{Chain, Hook, Label, Moved, Moves, Place, SecretHook, Start, Subject};
+
+/// What is to be hooked of what was found.
+pub fn hooks_for(facts: &[inspect::Hook], subject: Subject) -> Vec<Hook> {
+    facts.iter().filter_map(|fact| hook(fact, subject)).collect()
+}
+
+/// Whether any of them is a reason to attach to a file.
+pub fn is_any_wanted(hooks: &[Hook], subject: Subject) -> bool {
+    hooks.iter().any(|hook| match hook.place {
+        Place::Call(_) => true,
+        Place::Secret(_) | Place::Handshake => subject.secrets,
+        _ => false,
+    })
+}
+
+fn hook(fact: &inspect::Hook, subject: Subject) -> Option<Hook> {
+    let place = match &fact.purpose {
+        Purpose::Read(call) => Place::Call(moves(call, false)),
+        Purpose::Write(call) => Place::Call(moves(call, true)),
+        Purpose::SendFile => {
+            Place::Call(Moves { sent: true, object: 1, buffer: 0, length: 0, result: Moved::File })
+        }
+        Purpose::ReadElsewhere => {
+            Place::Call(Moves { sent: false, object: 1, buffer: 0, length: 0, result: Moved::Size })
+        }
+        Purpose::Flush => subject.plaintext.then_some(Place::Flush)?,
+        Purpose::New => Place::New,
+        Purpose::NewAt(out) => Place::NewAt(out.0),
+        Purpose::Free | Purpose::Clear => Place::End,
+        Purpose::SetFd | Purpose::SetBio => subject.plaintext.then_some(Place::Untie)?,
+        Purpose::Secret(_) | Purpose::Handshake if !subject.secrets => return None,
+        Purpose::Secret(secret) => Place::Secret(Box::new(secret_hook(secret))),
+        Purpose::Handshake => Place::Handshake,
+    };
+    let site = &fact.site;
+    Some(Hook {
+        function: fact.function.into(),
+        place,
+        offset: site.file_offset,
+        address: site.address,
+        site: site.address + u64::from(site.skip),
+    })
+}
+
+fn moves(call: &Call, sent: bool) -> Moves {
+    let result = match call.result {
+        ResultKind::Count => Moved::Count,
+        ResultKind::Out(argument) => Moved::Out(argument.0),
+        ResultKind::Size => Moved::Size,
+        ResultKind::Resumed => Moved::Resumed,
+    };
+    Moves { sent, object: call.object.0, buffer: call.buffer.0, length: call.length.0, result }
+}
+
+/// Where a function hands over secrets.
+pub fn secret_hook(secret: &inspect::Secret) -> SecretHook {
+    SecretHook {
+        object: secret.object.as_ref().map(chain),
+        label: match &secret.label {
+            inspect::Label::Text(at) => Label::Text(chain(at)),
+            inspect::Label::Sized(at, length) => Label::Sized(chain(at), chain(length)),
+            inspect::Label::Fixed(text) => Label::Fixed((*text).into()),
+        },
+        client_random: chain(&secret.client_random),
+        secret: chain(&secret.secret),
+        length: chain(&secret.length),
+    }
+}
+
+/// A place as the programs follow it.
+pub fn chain(place: &inspect::Place) -> Chain {
+    let start = match place.base {
+        Base::Arg(argument) => Start::Argument(argument.0),
+        Base::Register(number) => Start::Register(number),
+        Base::Constant(number) => Start::Number(number),
+        Base::ThreadPointer => Start::ThreadPointer,
+    };
+    Chain { start, ..from_object(&place.path) }
+}
+
+/// The way from the object's address on.
+pub fn from_object(path: &Path) -> Chain {
+    Chain { start: Start::Object, loads: path.loads().to_vec(), add: path.add() }
+}
+
+/// `OpenSSL 3.0.19; ssl_read_internal, ssl_write_internal; keys: ssl_log_secret, objects`; a costly site is marked.
+pub fn describe(name: String, facts: &[inspect::Hook], subject: Subject, objects: bool) -> String {
+    let functions = |accepts: fn(&Purpose) -> bool| -> Vec<String> {
+        let hooks = facts.iter().filter(|hook| accepts(&hook.purpose));
+        hooks
+            .map(|hook| match hook.site.cost {
+                Cost::Stepped => format!("{} (slow site)", hook.function),
+                Cost::Emulated | Cost::Nop5 => hook.function.to_owned(),
+            })
+            .collect()
+    };
+    let mut parts = vec![name];
+    parts.push(functions(|purpose| matches!(purpose, Purpose::Read(_) | Purpose::Write(_))).join(", "));
+    if subject.secrets {
+        let mut keys = functions(|purpose| matches!(purpose, Purpose::Secret(_) | Purpose::Handshake));
+        keys.extend(objects.then(|| "objects".to_owned()));
+        parts.push(if keys.is_empty() { "no keys".to_owned() } else { format!("keys: {}", keys.join(", ")) });
+    }
+    parts.retain(|part| !part.is_empty());
+    parts.join("; ")
+}

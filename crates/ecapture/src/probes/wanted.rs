@@ -1,0 +1,148 @@
+//! What a run looks for in files: TLS libraries, or a program that reads commands.
+
+use inspect::Binary;
+
+use super::{Overrides, Verdict, bash, gnutls, go, mysql, openssl, postgres, zsh};
+use crate::bpf::{Shape, Subject};
+
+/// What a run looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// What passes through these libraries.
+    Tls(Subject, &'static [Library]),
+    /// Commands that this program reads.
+    Commands(Program),
+}
+
+/// A program that reads commands or statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// A shell.
+    Bash,
+    /// A shell.
+    Zsh,
+    /// A server: MySQL or MariaDB.
+    MySql,
+    /// A server.
+    Postgres,
+}
+
+impl Wanted {
+    /// The shape of its hooks.
+    pub fn shape(self) -> Shape {
+        match self {
+            Self::Tls(subject, _) => Shape::Tls(subject),
+            Self::Commands(_) => Shape::Text,
+        }
+    }
+
+    /// What a file must have, in words.
+    pub fn needs(self) -> String {
+        match self {
+            Self::Tls(_, libraries) => {
+                let names: Vec<_> = libraries.iter().map(|library| library.described()).collect();
+                let names = names.join(" or ");
+                format!("no function of {names} in it; give a library or a program with it inside")
+            }
+            Self::Commands(program) => program.needs().to_owned(),
+        }
+    }
+
+    /// Whether a file of that name is likely to be what is wanted.
+    pub fn is_likely(self, name: &str) -> bool {
+        match self {
+            Self::Tls(_, libraries) => libraries.iter().any(|library| library.is_likely(name)),
+            Self::Commands(program) => program.is_likely(name),
+        }
+    }
+
+    /// Whether it is worth a warning that a file of that name can not be read.
+    pub fn is_expected_in(self, name: &str) -> bool {
+        match self {
+            Self::Tls(..) => name.contains("ssl") || self.is_likely(name),
+            Self::Commands(_) => self.is_likely(name),
+        }
+    }
+}
+
+impl Program {
+    fn needs(self) -> &'static str {
+        match self {
+            Self::Bash => "not a bash with its symbols, and no readline library",
+            Self::Zsh => "not a zsh with its symbols",
+            Self::MySql => "no dispatch_command in it; give a mysqld or a mariadbd",
+            Self::Postgres => "not a PostgreSQL server",
+        }
+    }
+
+    fn is_likely(self, name: &str) -> bool {
+        match self {
+            Self::Bash => name == "bash" || name.starts_with("libreadline.so"),
+            Self::Zsh => name == "zsh",
+            Self::MySql => ["mysqld", "mariadbd"].contains(&name),
+            Self::Postgres => name == "postgres",
+        }
+    }
+
+    /// What a file has of it.
+    pub(super) fn hooks(self, binary: &Binary<'_>) -> Verdict {
+        match self {
+            Self::Bash => bash::hooks(binary),
+            Self::Zsh => zsh::hooks(binary),
+            Self::MySql => mysql::hooks(binary),
+            Self::Postgres => postgres::hooks(binary),
+        }
+    }
+}
+
+/// A TLS library that we know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Library {
+    /// OpenSSL and its forks.
+    OpenSsl,
+    /// GnuTLS.
+    GnuTls,
+    /// `crypto/tls` of Go.
+    Go,
+}
+
+impl Library {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::OpenSsl, Self::GnuTls, Self::Go];
+
+    /// What a file has to contain, in words.
+    fn described(self) -> &'static str {
+        match self {
+            Self::OpenSsl => "OpenSSL",
+            Self::GnuTls => "GnuTLS",
+            Self::Go => "crypto/tls of Go",
+        }
+    }
+
+    fn is_likely(self, name: &str) -> bool {
+        match self {
+            Self::OpenSsl => name.starts_with("libssl") && name.contains(".so"),
+            Self::GnuTls => name.starts_with("libgnutls.so"),
+            Self::Go => false,
+        }
+    }
+
+    /// Whether it is worth looking for it in a file: cheap, and only a `false` is certain.
+    pub(super) fn may_be_in(self, binary: &Binary<'_>) -> bool {
+        let may_be = match self {
+            Self::OpenSsl => openssl::may_be(binary),
+            Self::GnuTls => gnutls::may_be(binary),
+            Self::Go => go::may_be(binary),
+        };
+        may_be.unwrap_or(true) // what is wrong with the file is said by those who read all of it
+    }
+
+    /// What a file has of it.
+    pub(super) fn hooks(self, binary: &Binary<'_>, subject: Subject, overrides: &Overrides) -> Verdict {
+        match self {
+            Self::OpenSsl => openssl::hooks(binary, subject, overrides),
+            Self::GnuTls => gnutls::hooks(binary, subject),
+            Self::Go => go::hooks(binary, subject),
+        }
+    }
+}
