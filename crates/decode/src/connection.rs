@@ -67,6 +67,7 @@ impl Connection {
             match session.push(dir, rest, held, out) {
                 Flow::Done => return,
                 Flow::Switch(after, next) => {
+                    session.close(dir, out);
                     session.close(dir.other(), out);
                     self.session = self::session(next, self.limits);
                     rest = after;

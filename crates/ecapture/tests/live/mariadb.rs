@@ -9,10 +9,10 @@ use crate::process::Running;
 use crate::record::{Record, Records};
 use crate::server::Database;
 
-fn server_of<'a>(records: &Records, database: &Database, text: &'a str) -> (Record, &'a str) {
-    let mine = records.of(database.running.pid()).only(|record| record.text("data") == text);
-    assert_eq!(mine.0.len(), 1, "{text:?} in {records:?}");
-    (mine.0[0].clone(), text)
+/// The one record of a server with this text.
+#[track_caller]
+fn server_of(records: &Records, database: &Database, text: &str) -> Record {
+    records.of(database.running.pid()).the_one(text)
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn statements_with_rows_errors_and_whole_texts() {
     fs::write(&script, format!("{long};\n")).expect("a script");
     database.start_script(&script).finish().succeeded();
     let records = capture.stop().complete_commands();
-    let of = |text| server_of(&records, &database, text).0;
+    let of = |text| server_of(&records, &database, text);
     assert_eq!(of("insert into d.t values (1, 'a'), (2, 'b')").number("rows"), 2);
     let update = of("update d.t set v =\n'c' where id > 1");
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
@@ -73,9 +73,9 @@ fn packets_of_other_programs_are_left_out() {
     // A connection that is open before.
     let mut client = lab.command("openssl");
     client.args(["s_client", "-quiet", "-connect", &format!("{}:{}", THERE[0], server.port)]);
-    client.stdin(std::process::Stdio::piped());
+    client.stdin(Stdio::piped());
     let mut client = network.at(End::Here, &client);
-    let mut client = Running::start_with_input(client.stdin(std::process::Stdio::piped()));
+    let mut client = Running::start_with_input(client.stdin(Stdio::piped()));
     client.error_line("the handshake", |line| line.contains("verify").then_some(()));
     let capture = PacketCapture::start(&lab, &network, &["-i", CABLE, "-p", &client.pid().to_string()]);
     let path = capture.path.clone();
@@ -227,20 +227,19 @@ fn each_file_of_a_rotation_decrypts_alone() {
 fn a_pipe_to_tshark() {
     let (lab, network) = (lab(), Network::new());
     let server = serve(&lab, &network, End::There);
-    let capture = network.at(End::Here, &pcapng(&lab, &["-i", CABLE, "-w", "-", "tcp port 4433"]));
-    let words: Vec<String> = std::iter::once(capture.get_program())
-        .chain(capture.get_args())
-        .map(|word| format!("'{}'", word.to_str().expect("UTF-8")))
-        .collect();
-    let mut shell = Command::new("sh");
-    shell.current_dir(lab.path("."));
-    shell
-        .arg("-c")
-        .arg(format!("{} | tshark -l -r - -Y http -T fields -e http.request.uri", words.join(" ")));
-    let shell = Running::start(&mut shell);
-    shell.error_line("\"capturing\"", |line| line.contains(" capturing: ").then_some(()));
+    let (packets, stdout) = std::io::pipe().expect("a pipe");
+    let mut capture = network.at(End::Here, &pcapng(&lab, &["-i", CABLE, "-w", "-", "tcp port 4433"]));
+    let running = Running::start_as_is(capture.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()));
+    drop(capture); // it has the end of the pipe, too
+    let mut tshark = Command::new("tshark");
+    tshark.args(["-l", "-r", "-", "-Y", "http", "-T", "fields", "-e", "http.request.uri"]).stdin(packets);
+    let tshark = Running::start_with_input(&mut tshark);
+    running.error_line("\"capturing\"", |line| line.contains(" capturing: ").then_some(()));
     fetch(&lab, &network, &url(THERE[0], server.port, "page"), &[]);
-    shell.line("the request", |line| (line == "/page").then_some(()));
+    tshark.line("the request", |line| (line == "/page").then_some(()));
+    running.signal(Signal::INT);
+    running.finish().succeeded();
+    tshark.finish().succeeded();
 }
 
 #[test]

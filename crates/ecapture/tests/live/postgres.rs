@@ -5,16 +5,7 @@ use std::fs;
 
 use crate::capture::{Capture, ROOM_FOR_ALL};
 use crate::process::Running;
-use crate::record::{Record, Records};
 use crate::server::{Database, pg_bin};
-
-/// The one record with this text.
-#[track_caller]
-fn only(records: &Records, text: &str) -> Record {
-    let found = records.only(|record| record.text("data") == text);
-    assert_eq!(found.0.len(), 1, "{text:?} in {records:?}");
-    found.0[0].clone()
-}
 
 #[test]
 fn statements_with_rows_errors_and_whole_texts() {
@@ -31,19 +22,19 @@ fn statements_with_rows_errors_and_whole_texts() {
     fs::write(&script, format!("{long};\ncopy t from stdin;\n3\tc\n\\.\n")).expect("a script");
     database.start_script(&script).finish().succeeded();
     let records = capture.stop().complete_commands();
-    assert!(!only(&records, "create table t (id int, v text)").has("rows"));
-    let insert = only(&records, "insert into t values (1, 'a'), (2, 'b')");
+    assert!(!records.the_one("create table t (id int, v text)").has("rows"));
+    let insert = records.the_one("insert into t values (1, 'a'), (2, 'b')");
     assert_eq!((insert.number("rows"), insert.text("result")), (2, "done"));
     assert_eq!((insert.text("user"), insert.text("database")), ("root", "postgres"));
     assert_eq!((insert.text("application"), insert.text("type")), ("psql", "postgres query"));
-    assert_eq!(only(&records, "select * from t\nwhere id > 0").number("rows"), 2);
-    assert_eq!(only(&records, "select 1; select 2; select 3").number("rows"), 3);
-    let nope = only(&records, "select * from nope").0["error"].clone();
+    assert_eq!(records.the_one("select * from t\nwhere id > 0").number("rows"), 2);
+    assert_eq!(records.the_one("select 1; select 2; select 3").number("rows"), 3);
+    let nope = records.the_one("select * from nope").0["error"].clone();
     assert_eq!(nope["state"], "42P01");
     assert_eq!(nope["message"], "relation \"nope\" does not exist");
-    assert_eq!(only(&records, "selec 1").0["error"]["state"], "42601");
-    assert_eq!(only(&records, &format!("{long};")).text("result"), "done");
-    assert_eq!(only(&records, "copy t from stdin;").number("rows"), 1);
+    assert_eq!(records.the_one("selec 1").0["error"]["state"], "42601");
+    assert_eq!(records.the_one(&format!("{long};")).text("result"), "done");
+    assert_eq!(records.the_one("copy t from stdin;").number("rows"), 1);
 }
 
 #[test]
@@ -52,7 +43,7 @@ fn passwords_are_masked() {
     let capture = Capture::commands("postgres", [""; 0]);
     database.run("alter role root password 'hunter2'");
     let records = capture.stop().complete_commands();
-    only(&records, "alter role root password '<secret>'");
+    records.the_one("alter role root password '<secret>'");
     assert!(!format!("{records:?}").contains("hunter2"));
 }
 

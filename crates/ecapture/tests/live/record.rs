@@ -65,6 +65,14 @@ impl Records {
         Self(self.0.iter().filter(|record| accept(record)).cloned().collect())
     }
 
+    /// The only one whose data is this text.
+    #[track_caller]
+    pub fn the_one(&self, text: &str) -> Record {
+        let found = self.only(|record| record.text("data") == text);
+        assert_eq!(found.0.len(), 1, "{text:?} in {self:?}");
+        found.0[0].clone()
+    }
+
     /// Those of a process.
     pub fn of(&self, pid: u32) -> Self {
         self.only(|record| record.pid() == pid)

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::capture::{Capture, ecapture};
 use crate::process::{Running, wait_for};
-use crate::record::Records;
+use crate::record::{Record, Records};
 use crate::terminal::Terminal;
 
 /// What is typed, and what is then told: text, result and status.
@@ -27,6 +27,12 @@ const COMMON: [Case<'_>; 9] = [
 /// No options.
 fn none() -> [&'static str; 0] {
     []
+}
+
+/// The first command that ends in a shell.
+#[track_caller]
+fn end_in(capture: &Capture, pid: u32) -> Record {
+    capture.wait_for_record("its end", |record| record.pid() == pid && record.text("stage") == "end")
 }
 
 fn bash() -> Command {
@@ -109,8 +115,7 @@ fn a_command_is_told_when_it_begins() {
     );
     assert!(record.text("tty").starts_with("pts/"), "{record:?}");
     shell.running.signal(Signal::KILL);
-    let end =
-        capture.wait_for_record("its end", |record| record.pid() == pid && record.text("stage") == "end");
+    let end = end_in(&capture, pid);
     assert_eq!((end.text("result"), end.number("id")), ("killed", record.number("id")));
     capture.stop().complete_commands();
 }
@@ -121,8 +126,7 @@ fn another_program_in_place_of_the_shell() {
     let mut shell = Terminal::shell(&mut bash());
     let pid = shell.running.pid();
     shell.type_in("exec sleep 0.1\n");
-    let end =
-        capture.wait_for_record("its end", |record| record.pid() == pid && record.text("stage") == "end");
+    let end = end_in(&capture, pid);
     assert_eq!((end.text("data"), end.text("result")), ("exec sleep 0.1", "exec"));
     capture.stop().complete_commands();
 }
@@ -159,8 +163,7 @@ fn an_interrupted_command_was_discarded() {
     shell.type_in("echo 'never\n");
     shell.wait_for("> ");
     shell.type_in("\x03");
-    let end =
-        capture.wait_for_record("its end", |record| record.pid() == pid && record.text("stage") == "end");
+    let end = end_in(&capture, pid);
     assert_eq!((end.text("data"), end.text("result")), ("echo 'never", "discarded"));
     capture.stop().complete_commands();
 }
