@@ -21,7 +21,7 @@ class FormatError(Exception):
 
 TEXT_HEADER = re.compile(
     rb"\d{4}-\d\d-\d\dT\S+ PID:(?P<pid>\d+), Comm:(?P<comm>[^\n]*?), Src:(?P<src>[^\n]*?), "
-    rb"Dest:(?P<dest>[^\n]*?), TID:\d+, UID:\d+, FD:(?P<fd>-?\d*), "
+    rb"Dest:(?P<dest>[^\n]*?), TID:\d+, UID:\d+, (?:FD:(?P<fd>\d+), )?"
     rb"Dir:(?P<dir>sent|received), Type:[^\n]*?, Length:(?P<length>\d+),\n"
 )
 MIN_CAPTURE_HEADER = re.compile(
