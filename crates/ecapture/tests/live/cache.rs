@@ -66,3 +66,28 @@ fn a_damaged_entry_is_no_entry() {
     fs::write(entry(&cache), "{\"Hooks\":").expect("written");
     assert!(run(&lab, &cache, &[]).contains("ssl_read_internal"));
 }
+
+#[test]
+fn files_of_earlier_runs_are_hooked_before_they_are_used() {
+    let lab = Lab::new();
+    let cache = lab.path("cache");
+    let run = || {
+        let mut command = ecapture();
+        command.env("CACHE_DIRECTORY", &cache);
+        let captured = Capture::everywhere_with(command).stop();
+        assert_eq!(captured.code, 0, "{}", captured.stderr);
+        let library = lab.libssl.to_str().expect("UTF-8");
+        let line = captured.stderr.lines().find(|line| line.contains(library)).map(str::to_owned);
+        line.unwrap_or_default()
+    };
+    assert_eq!(run(), "");
+    let server = lab.server(&[]);
+    assert!(run().contains("of process"));
+    drop(server);
+    assert!(run().contains("(had probes in an earlier run)"));
+    let unused = lab.path("unused");
+    fs::rename(&lab.libssl, &unused).expect("renamed");
+    assert_eq!(run(), "");
+    fs::rename(&unused, &lab.libssl).expect("renamed");
+    assert_eq!(run(), "", "a file that is gone is forgotten");
+}
