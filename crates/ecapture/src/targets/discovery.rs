@@ -17,7 +17,7 @@ use super::likely::{self, Roots};
 use super::procfs::{self, FileId, Mapping};
 use crate::bpf::{Attachment, Link, Programs};
 use crate::escape;
-use crate::probes::{self, Cache, Found, Overrides, Wanted};
+use crate::probes::{self, Cache, Found, Lease, Overrides, Wanted};
 
 /// Most files that are remembered: a build machine runs new ones without end.
 const REMEMBERED: usize = 1 << 16;
@@ -196,7 +196,8 @@ impl Discovery {
         if self.is_attached(file) {
             return;
         }
-        let findings = probes::examine(file, self.wanted, &Overrides::default(), &self.cache);
+        let lease = Lease::take(file);
+        let findings = probes::examine(file, lease.as_ref(), self.wanted, &Overrides::default(), &self.cache);
         for reason in &findings.refused {
             if self.is_expected(path) {
                 tracing::warn!("{}: not hooked: {reason}", escape::path(path));
@@ -246,7 +247,8 @@ impl Discovery {
             bail!("{} is not a regular file; give a library or an executable", path.display());
         }
         let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-        let findings = probes::examine(&file, self.wanted, overrides, &self.cache);
+        let lease = Lease::take(&file);
+        let findings = probes::examine(&file, lease.as_ref(), self.wanted, overrides, &self.cache);
         if !findings.found.is_empty() {
             return self.attach(&file, path, "", &findings.found);
         }

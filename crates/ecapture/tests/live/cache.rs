@@ -59,6 +59,18 @@ fn what_others_can_write_is_not_believed() {
 }
 
 #[test]
+fn what_is_found_in_a_file_that_may_change_is_not_kept() {
+    let lab = Lab::new();
+    let cache = lab.path("cache");
+    let writer = fs::OpenOptions::new().append(true).open(&lab.libssl).expect("to write");
+    run(&lab, &cache, &[]);
+    assert_eq!(fs::read_dir(&cache).expect("a cache").count(), 0);
+    drop(writer);
+    run(&lab, &cache, &[]);
+    entry(&cache);
+}
+
+#[test]
 fn a_damaged_entry_is_no_entry() {
     let lab = Lab::new();
     let cache = lab.path("cache");
