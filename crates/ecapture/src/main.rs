@@ -44,6 +44,7 @@ fn main() -> ExitCode {
             | Command::Extcap(_)
             | Command::Bash(_)
             | Command::Zsh(_)
+            | Command::Shell(_)
             | Command::Mysqld(_)
             | Command::Postgres(_),
         ) => {}

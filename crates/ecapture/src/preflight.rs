@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use rustix::thread::CapabilitySet;
 
-use crate::bpf::Features;
+use crate::bpf::{Features, Shape};
 use crate::privileges;
 
 /// Oldest kernel that is supported: the first with a BPF ring buffer.
@@ -47,12 +47,15 @@ pub fn check() -> Result<()> {
 ///
 /// # Errors
 /// No way to capture on this kernel.
-pub fn check_features(features: &Features) -> Result<()> {
+pub fn check_features(features: &Features, shape: Shape) -> Result<()> {
     if !features.ring_buffer {
         bail!("this kernel has no BPF ring buffer: Linux 5.8 or newer is needed");
     }
     if !features.uprobe_multi && !privileges::effective()?.contains(CapabilitySet::SYS_ADMIN) {
         bail!("before Linux 6.6 only CAP_SYS_ADMIN may attach uprobes: run as root or give it");
+    }
+    if !features.btf && shape == Shape::Shells {
+        bail!("this kernel has no BTF (CONFIG_DEBUG_INFO_BTF): programs of shells can not be seen");
     }
     if !features.btf {
         tracing::warn!("this kernel has no BTF (CONFIG_DEBUG_INFO_BTF): connections show no addresses");

@@ -220,8 +220,10 @@ pub struct Command<'a> {
     pub session: Option<&'a Session>,
     /// What reads it, and what it is: `bash command`, `postgres query`.
     pub kind: &'static str,
-    /// Its text, with passwords masked in SQL.
+    /// Its text, with passwords masked in SQL; of a program, its arguments as a shell would quote them.
     pub text: &'a [u8],
+    /// The program that a shell runs.
+    pub execution: Option<&'a Execution>,
     /// Values of a prepared statement, in order.
     pub parameters: &'a [Parameter],
     /// How it ended; `None` while it runs.
@@ -248,6 +250,8 @@ pub enum Stage {
 pub enum Outcome<'a> {
     /// With this exit status.
     Status(i32),
+    /// By this signal.
+    Signal(i32),
     /// Without an error; of statements.
     Done,
     /// The shell could not read it; the status that it set.
@@ -264,6 +268,19 @@ pub enum Outcome<'a> {
     Error(&'a Failure),
     /// Its end was not seen.
     Unknown,
+}
+
+/// A program that a shell runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Execution {
+    /// Process id of the shell; that of the program if it takes the shell's place.
+    pub shell: u32,
+    /// The shell's command name; empty if the program takes its place.
+    pub shell_comm: String,
+    /// The program's file as the shell named it.
+    pub path: Vec<u8>,
+    /// Its arguments, of any bytes but NUL; the first is its name.
+    pub arguments: Vec<Vec<u8>>,
 }
 
 /// The error of a statement.
@@ -332,16 +349,17 @@ impl Outcome<'_> {
             Self::Discarded => "discarded",
             Self::Exit(_) => "exit",
             Self::Exec => "exec",
-            Self::Ended => "killed",
+            Self::Ended | Self::Signal(_) => "killed",
             Self::Error(_) => "error",
             Self::Unknown => "unknown",
         }
     }
 
-    /// The exit status, where there is one.
+    /// The exit status, where there is one. That of a signal is 128 and its number, as shells have it.
     pub fn status(self) -> Option<i32> {
         match self {
             Self::Status(status) | Self::SyntaxError(status) | Self::Exit(status) => Some(status),
+            Self::Signal(signal) => Some(128 + signal),
             _ => None,
         }
     }

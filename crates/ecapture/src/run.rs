@@ -17,7 +17,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::bpf::{Block, Counters, Features, Interface, KeepReady, Packets, Plan, Programs, Ring, Scope};
+use crate::bpf::{
+    Block, Counters, Features, Interface, KeepReady, Packets, Plan, Programs, Ring, Scope, Shape,
+};
 use crate::cli::{Config, Format, KeyLogTarget, PacketConfig, colours};
 use crate::pipeline::{Account, Commands, Pipeline, Totals};
 use crate::probes::Wanted;
@@ -58,7 +60,7 @@ pub fn capture(config: Config) -> Result<Ended> {
 
     privileges::hurry(); // all threads: a new program does not wait for us to attach, nor a full buffer
     let (shape, scope, ring_bytes) = (config.wanted.shape(), config.scope.clone(), config.ring_bytes);
-    let programs = Programs::load(Plan { features, shape, scope, ring_bytes })?;
+    let mut programs = Programs::load(Plan { features, shape, scope, ring_bytes })?;
     if shape.has_plaintext() && features.btf && !programs.knows_sockets() {
         tracing::warn!("this kernel lets no program watch sockets: connections show no addresses");
     }
@@ -74,15 +76,21 @@ pub fn capture(config: Config) -> Result<Ended> {
         }
         _ => None,
     };
+    let shells = match shape {
+        Shape::Shells => Some(watch_shells(&mut programs, &config)?),
+        _ => None,
+    };
     let mut discovery = Discovery::new(programs, config.wanted, config.use_cache, config.scope.pids.clone())?;
     let mut watch = begin(&config, &mut discovery)?;
     let ready = keep_ready(&config, &features)?;
-    if config.files.is_empty() {
+    if config.looks_for_files() {
         discovery.look_back();
     }
-    let files = discovery.files();
-    let plural = if files == 1 { "" } else { "s" };
-    tracing::info!("capturing: {files} file{plural} hooked; stop with Ctrl-C");
+    let subject = match shells {
+        Some(shells) => format!("{} now", counted(shells, "shell")),
+        None => format!("{} hooked", counted(discovery.files(), "file")),
+    };
+    tracing::info!("capturing: {subject}; stop with Ctrl-C");
     privileges::keep(needed_later(&config, &features))?;
 
     wait(&config, &wake, watch.as_mut(), &mut discovery, interfaces.as_mut(), &stages.over)?;
@@ -98,9 +106,33 @@ pub fn capture(config: Config) -> Result<Ended> {
 /// Capabilities for what comes after the start.
 fn needed_later(config: &Config, features: &Features) -> CapabilitySet {
     let nothing = CapabilitySet::empty();
-    let for_programs = if config.files.is_empty() { privileges::to_attach(features) } else { nothing };
+    let for_programs = if config.looks_for_files() { privileges::to_attach(features) } else { nothing };
     let for_interfaces = if config.packets.is_some() { privileges::to_capture_packets() } else { nothing };
     for_programs | for_interfaces
+}
+
+/// `1 file`, `2 files`.
+fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Begins with what shells do; answers how many run already.
+fn watch_shells(programs: &mut Programs, config: &Config) -> Result<usize> {
+    if !programs.watch_shells(&config.shells)? {
+        tracing::warn!(
+            "lines that shells read are not seen: mount tracefs at /sys/kernel/tracing, on a kernel with CONFIG_FTRACE_SYSCALLS"
+        );
+    }
+    let mut known = 0;
+    // Twice, for those that were forked by one that the kernel did not know yet.
+    for _ in 0..2 {
+        let running = targets::running_shells(&config.shells, &config.scope.pids)?;
+        known = running.iter().filter(|(_, is_shell)| *is_shell).count();
+        for (pid, is_shell) in running {
+            programs.know_process(pid, is_shell)?;
+        }
+    }
+    Ok(known)
 }
 
 fn load_packets(programs: &Programs, wanted: &PacketConfig, scope: &Scope) -> Result<Packets> {
@@ -144,7 +176,7 @@ fn features(config: &Config) -> Result<Features> {
     if config.without_btf {
         features.forget_btf();
     }
-    preflight::check_features(&features)?;
+    preflight::check_features(&features, config.wanted.shape())?;
     tracing::debug!("{features:?}");
     Ok(features)
 }
@@ -152,10 +184,10 @@ fn features(config: &Config) -> Result<Features> {
 /// Attaches to what runs now, and begins to watch for what starts later.
 fn begin(config: &Config, discovery: &mut Discovery) -> Result<Option<Watch>> {
     // First the watch, then the scan: what starts between the two is seen by either.
-    let watch = Watch::start(config.files.is_empty()).inspect_err(|error| {
+    let watch = Watch::start(config.looks_for_files()).inspect_err(|error| {
         tracing::warn!("programs that start or load a library later are not seen: {error:#}");
     });
-    if config.files.is_empty() {
+    if config.looks_for_files() {
         discovery.scan()?;
     }
     for file in &config.files {
@@ -165,7 +197,7 @@ fn begin(config: &Config, discovery: &mut Discovery) -> Result<Option<Watch>> {
 }
 
 fn keep_ready(config: &Config, features: &Features) -> Result<Option<KeepReady>> {
-    if !config.files.is_empty() || config.slow_attach || !features.uprobe_multi {
+    if !config.looks_for_files() || config.slow_attach || !features.uprobe_multi {
         return Ok(None);
     }
     KeepReady::start(|| {

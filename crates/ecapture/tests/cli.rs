@@ -45,7 +45,7 @@ fn help_of_tls() {
 
 #[test]
 fn help_of_shells_and_servers() {
-    for command in ["bash", "zsh", "mysqld", "postgres"] {
+    for command in ["bash", "zsh", "shell", "mysqld", "postgres"] {
         // What every command has is in that of `tls`.
         let help = printed(&[command, "--help"]);
         let (own, _) = help.split_once("Global options:").expect("global options");

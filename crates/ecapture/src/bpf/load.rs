@@ -20,6 +20,8 @@ pub(super) mod objects {
     pub const PACKETS_LEGACY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/packets.legacy.bpf.o"));
     pub const TEXT_MODERN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/text.modern.bpf.o"));
     pub const TEXT_NOBTF: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/text.nobtf.bpf.o"));
+    pub const SHELL_MODERN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shell.modern.bpf.o"));
+    pub const SHELL_LEGACY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shell.legacy.bpf.o"));
     pub const TEXT_LEGACY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/text.legacy.bpf.o"));
 }
 
@@ -63,6 +65,8 @@ pub enum Shape {
     Tls(Subject),
     /// Command text.
     Text,
+    /// What any shell does; needs BTF.
+    Shells,
 }
 
 impl Shape {
@@ -75,7 +79,7 @@ impl Shape {
     fn subject(self) -> Subject {
         match self {
             Self::Tls(subject) => subject,
-            Self::Text => Subject::default(),
+            Self::Text | Self::Shells => Subject::default(),
         }
     }
 }
@@ -135,8 +139,8 @@ pub struct Programs {
     pub(super) main: Object,
     /// Kernels without attach cookies: one object for each kind of hook.
     pub(super) by_hook: Vec<(u64, Object)>,
-    /// Held for as long as sockets are watched.
-    _sockets: Vec<libbpf_rs::Link>,
+    /// Held for as long as sockets or shells are watched.
+    pub(super) links: Vec<libbpf_rs::Link>,
     pub(super) foreign: Option<Foreign>,
     /// Hooks that were attached so far.
     pub(super) hooks: u32,
@@ -158,10 +162,11 @@ impl Programs {
                 continue;
             }
             let loaded = load_object(&plan, socket_programs, 0, None)
-                .and_then(|object| attach_sockets(&object, socket_programs).map(|links| (object, links)));
+                .and_then(|object| attach(&object, socket_programs).map(|links| (object, links)));
             match loaded {
-                Ok((main, sockets)) => {
-                    let has_foreign = features.uprobe_session && plan.shape != Shape::Text;
+                Ok((main, links)) => {
+                    let is_tls = matches!(plan.shape, Shape::Tls(_));
+                    let has_foreign = features.uprobe_session && is_tls;
                     let foreign = has_foreign.then(|| Foreign::new(&main)).transpose()?;
                     return Ok(Self {
                         tables: Vec::new(),
@@ -169,7 +174,7 @@ impl Programs {
                         socket_programs,
                         main,
                         by_hook: Vec::new(),
-                        _sockets: sockets,
+                        links,
                         foreign,
                         hooks: 0,
                     });
@@ -247,6 +252,7 @@ fn load_object(plan: &Plan, socket_programs: &[&str], hook: u64, share: Option<&
     let [modern, legacy, nobtf] = match shape {
         Shape::Tls(_) => [objects::TLS_MODERN, objects::TLS_LEGACY, objects::TLS_NOBTF],
         Shape::Text => [objects::TEXT_MODERN, objects::TEXT_LEGACY, objects::TEXT_NOBTF],
+        Shape::Shells => [objects::SHELL_MODERN, objects::SHELL_LEGACY, objects::SHELL_LEGACY],
     };
     let bytes = match (features.modern, features.btf) {
         (true, _) => modern,
@@ -305,12 +311,7 @@ pub(super) fn set_maps(
 }
 
 fn fill_scope(object: &Object, scope: &Scope) -> Result<()> {
-    let comm = |name: &String| {
-        let mut key = [0; 16];
-        let length = name.len().min(15); // the kernel cuts names
-        key[..length].copy_from_slice(&name.as_bytes()[..length]);
-        key.to_vec()
-    };
+    let comm = |name: &String| comm_key(name);
     let number = |number: &u32| number.to_ne_bytes().to_vec();
     let selections: [(&str, Vec<Vec<u8>>); 4] = [
         ("pids", scope.pids.iter().map(number).collect()),
@@ -327,7 +328,15 @@ fn fill_scope(object: &Object, scope: &Scope) -> Result<()> {
     Ok(())
 }
 
-fn attach_sockets(object: &Object, names: &[&str]) -> Result<Vec<libbpf_rs::Link>> {
+/// A command name as a key of a map: the kernel cuts names.
+pub(super) fn comm_key(name: &str) -> Vec<u8> {
+    let mut key: Vec<u8> = name.bytes().take(15).collect();
+    key.resize(16, 0);
+    key
+}
+
+/// Attaches programs to the tracepoints that they are made for: all of them, or none.
+pub(super) fn attach(object: &Object, names: &[&str]) -> Result<Vec<libbpf_rs::Link>> {
     let programs = object.progs_mut().filter(|program| names.iter().any(|name| program.name() == *name));
     programs.map(|program| program.attach().map_err(Into::into)).collect()
 }

@@ -9,6 +9,7 @@ mod load;
 mod packets;
 mod ready;
 mod ring;
+mod shells;
 mod text;
 
 pub use attach::{Attachment, Hook, Moved, Moves, Place, Returns};
@@ -21,4 +22,5 @@ pub use load::{Cgroup, Plan, Programs, Scope, Shape, Subject};
 pub use packets::{Expression, Interface, LinkType, MOST_SNAPLEN, Packet, PacketChoice, Packets};
 pub use ready::KeepReady;
 pub use ring::{Block, Ring, events};
+pub use shells::points as shell_points;
 pub use text::{Field, FieldKind, MOST_FIELDS, TextEvent, TextHook, Values};

@@ -57,14 +57,11 @@ SELECTION(not_comms, struct comm);
 
 /*
  * Filters combine: each kind that is set must match, and any value of a kind
- * may. Command names are those of the calling thread.
+ * may. Command names are those of the calling thread. This leaves out process
+ * ids.
  */
-static __always_inline bool in_scope(__u32 pid)
+static __always_inline bool is_chosen(void)
 {
-	if (pid == settings.self)
-		return false;
-	if (settings.by_pid && !bpf_map_lookup_elem(&pids, &pid))
-		return false;
 	if (settings.by_uid) {
 		__u32 uid = bpf_get_current_uid_gid();
 
@@ -84,6 +81,15 @@ static __always_inline bool in_scope(__u32 pid)
 	    bpf_get_current_ancestor_cgroup_id(settings.cgroup_level) != settings.cgroup)
 		return false;
 	return true;
+}
+
+static __always_inline bool in_scope(__u32 pid)
+{
+	if (pid == settings.self)
+		return false;
+	if (settings.by_pid && !bpf_map_lookup_elem(&pids, &pid))
+		return false;
+	return is_chosen();
 }
 
 #endif

@@ -50,6 +50,13 @@ struct text_hook {
 	__u32 silent; /* only keeps values */
 };
 
+/* text_event.point of what is told of any shell; other points are numbers of hooks. shells.rs mirrors it. */
+enum shell_point {
+	POINT_PROGRAM = 64, /* a shell runs a program */
+	POINT_PROGRAM_END = 65,
+	POINT_LINE = 66, /* a shell read from a terminal */
+};
+
 /* text_event.flags */
 #define TEXT_LAST 1 /* the last record of the call */
 #define TEXT_UNREADABLE 2 /* the text, or what is left of it, could not be read */

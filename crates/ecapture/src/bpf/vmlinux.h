@@ -130,6 +130,23 @@ struct pt_regs {
 };
 #endif
 
+/* Contexts of tracepoints. */
+struct bpf_raw_tracepoint_args {
+	__u64 args[0];
+};
+
+struct syscall_enter {
+	__u64 common;
+	__u64 number;
+	__u64 arg[6];
+};
+
+struct syscall_exit {
+	__u64 common;
+	__u64 number;
+	__s64 result;
+};
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct in6_addr {
@@ -178,8 +195,62 @@ struct unix_sock {
 	struct sock *peer;
 };
 
+struct inode {
+	unsigned short i_mode;
+};
+
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct qstr d_name;
+};
+
+struct path {
+	struct dentry *dentry;
+};
+
 struct file {
+	struct path f_path;
+	struct inode *f_inode;
 	void *private_data;
+};
+
+struct ktermios {
+	unsigned int c_lflag;
+};
+
+struct tty_driver {
+	int major;
+	int minor_start;
+};
+
+struct tty_struct {
+	int index;
+	struct tty_driver *driver;
+	struct ktermios termios;
+	struct tty_struct *link;
+	void *disc_data;
+};
+
+struct tty_file_private {
+	struct tty_struct *tty;
+	struct file *file;
+};
+
+/* What was typed, as positions that only grow. */
+struct n_tty_data {
+	unsigned long read_head;
+	unsigned long read_tail;
+};
+
+/* A program that is about to run. */
+struct linux_binprm {
+	struct file *file;
+	const char *filename;
+	const char *interp;
+	unsigned long exec;
 };
 
 struct fdtable {
@@ -214,6 +285,8 @@ struct uprobes_state {
 
 struct mm_struct {
 	unsigned long start_stack;
+	unsigned long arg_start;
+	unsigned long arg_end;
 	struct uprobes_state uprobes_state;
 };
 
@@ -235,9 +308,24 @@ struct thread_struct {
 #endif
 };
 
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct signal_struct {
+	atomic_t live;
+	int group_exit_code;
+	unsigned int flags;
+	struct tty_struct *tty;
+};
+
 struct task_struct {
 	struct cred *real_cred;
+	struct task_struct *real_parent;
 	struct task_struct *group_leader;
+	struct signal_struct *signal;
+	int exit_code;
+	kuid_t loginuid;
 	int pid;
 	int tgid;
 	struct mm_struct *mm;

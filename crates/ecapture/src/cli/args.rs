@@ -77,6 +77,15 @@ pub enum Command {
     /// Exit codes: 0 stopped as asked, 1 could not start, 2 stopped early because of an error.
     Zsh(Zsh),
 
+    /// Show the programs that shells of any kind run, and the lines that people type into simple ones.
+    ///
+    /// For shells that have no functions to hook: dash, busybox, ksh, fish, static builds. Each program is shown when it
+    /// begins, with all its arguments and the shell, and again when it is over, with its exit status. Lines are shown of
+    /// shells that leave editing to the terminal, as dash does; never what is typed while the terminal shows nothing.
+    ///
+    /// Exit codes: 0 stopped as asked, 1 could not start, 2 stopped early because of an error.
+    Shell(Shell),
+
     /// Show the statements that MySQL and MariaDB servers run, and what came of them.
     ///
     /// Each statement is shown when it is over, complete, with user, client, database, values of prepared statements,
@@ -384,6 +393,18 @@ pub struct Zsh {
     pub zsh: Option<PathBuf>,
 
     /// Show only commands that end with this exit status, once they have. 128: all.
+    #[arg(long, short, value_name = "STATUS", default_value_t = 128, value_parser = clap::value_parser!(i32).range(0..=255))]
+    pub errnumber: i32,
+}
+
+/// Options of `shell`.
+#[derive(Debug, Args)]
+pub struct Shell {
+    /// Programs of this name are shells, too (15 characters count); may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub shell: Vec<String>,
+
+    /// Show only programs that end with this exit status, once they have. 128: all.
     #[arg(long, short, value_name = "STATUS", default_value_t = 128, value_parser = clap::value_parser!(i32).range(0..=255))]
     pub errnumber: i32,
 }

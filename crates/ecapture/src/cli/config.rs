@@ -23,6 +23,8 @@ pub struct Config {
     pub scope: Scope,
     /// Only these files; empty: whatever programs run.
     pub files: Vec<PathBuf>,
+    /// Names of programs that are shells, where any shell is captured.
+    pub shells: Vec<String>,
     /// Only commands that end with this exit status.
     pub status: Option<i32>,
     /// What the user knows of the file.
@@ -105,6 +107,12 @@ impl Config {
             Some(Command::Zsh(zsh)) => {
                 Self::commands(Program::Zsh, zsh.zsh.into_iter().collect(), zsh.errnumber, global)
             }
+            Some(Command::Shell(shell)) => {
+                let known = targets::SHELLS.iter().map(|name| (*name).to_owned());
+                let shells = known.chain(shell.shell).collect();
+                let common = Self::commands(Program::AnyShell, Vec::new(), shell.errnumber, global)?;
+                Ok(Self { shells, ..common })
+            }
             Some(Command::Mysqld(server)) => {
                 Self::commands(Program::MySql, server.mysqld.into_iter().collect(), ANY_STATUS, global)
             }
@@ -113,6 +121,11 @@ impl Config {
             }
             _ => bail!("no command"),
         }
+    }
+
+    /// Whether files are looked for: those that programs run.
+    pub fn looks_for_files(&self) -> bool {
+        self.files.is_empty() && self.wanted.is_in_files()
     }
 
     fn tls(
@@ -157,6 +170,7 @@ impl Config {
             wanted,
             scope: scope(global)?,
             files: Vec::new(),
+            shells: Vec::new(),
             status: None,
             overrides: Overrides::default(),
             ring_bytes: (global.mapsize << 10).next_power_of_two(),

@@ -1,5 +1,7 @@
 //! What a hook of the shape "command text" has to tell: which of its values are what.
 
+use crate::bpf::shell_points;
+
 /// A function of a shell or server that we hook. The comment names its fields, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
@@ -54,10 +56,16 @@ pub enum Point {
     PgRows,
     /// It waits for the client.
     PgReady,
+    /// Any shell runs a program: see [`shell_points::PROGRAM`].
+    Program = shell_points::PROGRAM,
+    /// The program is over: status.
+    ProgramEnd = shell_points::PROGRAM_END,
+    /// Any shell read from a terminal: length, bytes.
+    Line = shell_points::LINE,
 }
 
 impl Point {
-    const ALL: [Self; 25] = [
+    const ALL: [Self; 28] = [
         Self::BashRead,
         Self::BashReadDone,
         Self::BashLine,
@@ -83,6 +91,9 @@ impl Point {
         Self::PgTag,
         Self::PgRows,
         Self::PgReady,
+        Self::Program,
+        Self::ProgramEnd,
+        Self::Line,
     ];
 
     /// The point with that number.

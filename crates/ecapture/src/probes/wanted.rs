@@ -25,6 +25,8 @@ pub enum Program {
     MySql,
     /// A server.
     Postgres,
+    /// Any shell, by what the kernel knows of it.
+    AnyShell,
 }
 
 impl Wanted {
@@ -32,8 +34,14 @@ impl Wanted {
     pub fn shape(self) -> Shape {
         match self {
             Self::Tls(subject, _) => Shape::Tls(subject),
+            Self::Commands(Program::AnyShell) => Shape::Shells,
             Self::Commands(_) => Shape::Text,
         }
+    }
+
+    /// Whether there is something to find in files.
+    pub fn is_in_files(self) -> bool {
+        self.shape() != Shape::Shells
     }
 
     /// What a file must have, in words.
@@ -72,6 +80,7 @@ impl Program {
             Self::Zsh => "not a zsh with its symbols",
             Self::MySql => "no dispatch_command in it; give a mysqld or a mariadbd",
             Self::Postgres => "not a PostgreSQL server",
+            Self::AnyShell => "nothing to hook",
         }
     }
 
@@ -81,6 +90,7 @@ impl Program {
             Self::Zsh => name == "zsh",
             Self::MySql => ["mysqld", "mariadbd"].contains(&name),
             Self::Postgres => name == "postgres",
+            Self::AnyShell => false,
         }
     }
 
@@ -91,6 +101,7 @@ impl Program {
             Self::Zsh => zsh::hooks(binary),
             Self::MySql => mysql::hooks(binary),
             Self::Postgres => postgres::hooks(binary),
+            Self::AnyShell => Verdict::Nothing,
         }
     }
 }

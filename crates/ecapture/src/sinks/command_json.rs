@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::record::{Command, Outcome, Parameter, Stage};
+use crate::record::{Command, Execution, Outcome, Parameter, Stage};
 
 /// The object of a line. Fields that do not apply are left out.
 #[derive(Serialize)]
@@ -34,6 +34,14 @@ pub struct Line<'a> {
     database: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     application: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shell_pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shell_comm: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<Word<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    argv: Option<Vec<Word<'a>>>,
     #[serde(flatten)]
     text: Bytes<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -60,6 +68,21 @@ enum Bytes<'a> {
     DataB64(String),
 }
 
+/// A string when it is UTF-8, else an object.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Word<'a> {
+    Text(&'a str),
+    Binary { data_b64: String },
+}
+
+impl<'a> Word<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        std::str::from_utf8(bytes)
+            .map_or_else(|_| Self::Binary { data_b64: STANDARD.encode(bytes) }, Self::Text)
+    }
+}
+
 #[derive(Serialize)]
 struct Error<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,6 +105,9 @@ impl<'a> Line<'a> {
     /// The line of a command.
     pub fn of(command: &'a Command<'_>) -> Self {
         let session = command.session;
+        let execution = command.execution;
+        let words =
+            |execution: &'a Execution| execution.arguments.iter().map(|word| Word::of(word)).collect();
         let parameter = |parameter: &'a Parameter| match parameter {
             Parameter::Null => None,
             Parameter::Text(text) => Some(Bytes::of(text)),
@@ -103,6 +129,10 @@ impl<'a> Line<'a> {
             client: session.and_then(|session| session.client.as_deref()),
             database: session.and_then(|session| session.database.as_deref()),
             application: session.and_then(|session| session.application.as_deref()),
+            shell_pid: execution.map(|execution| execution.shell),
+            shell_comm: execution.map(|it| &*it.shell_comm).filter(|comm| !comm.is_empty()),
+            path: execution.map(|execution| Word::of(&execution.path)),
+            argv: execution.map(words),
             text: Bytes::of(command.text),
             parameters: command.parameters.iter().map(parameter).collect(),
             duration_ns: command.duration,

@@ -62,6 +62,13 @@ fn header(out: &mut Output, command: &Command<'_>) -> io::Result<()> {
             write!(out, ", {name}:{}", escape::name(text))?;
         }
     }
+    if let Some(execution) = command.execution {
+        write!(out, ", Shell:{}", execution.shell)?;
+        if !execution.shell_comm.is_empty() {
+            write!(out, " ({})", escape::name(&execution.shell_comm))?;
+        }
+        write!(out, ", Path:{}", escape::name(&String::from_utf8_lossy(&execution.path)))?;
+    }
     write!(out, ", Type:{}, ID:{}", command.kind, command.id)?;
     match command.outcome {
         None => {}
@@ -70,7 +77,7 @@ fn header(out: &mut Output, command: &Command<'_>) -> io::Result<()> {
             None => write!(out, ", Result:{}", outcome.name())?,
         },
     }
-    if let Some(Outcome::SyntaxError(_) | Outcome::Exit(_)) = command.outcome {
+    if let Some(Outcome::SyntaxError(_) | Outcome::Exit(_) | Outcome::Signal(_)) = command.outcome {
         write!(out, ", Result:{}", command.outcome.map_or("", Outcome::name))?;
     }
     if let Some(duration) = command.duration {

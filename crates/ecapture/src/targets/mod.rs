@@ -7,11 +7,13 @@ mod interfaces;
 mod likely;
 mod origin;
 mod procfs;
+mod shells;
 mod watch;
 
 pub use discovery::Discovery;
 pub use endings::Endings;
 pub use interfaces::{Interfaces, Selection, names as interface_names};
-pub use origin::origin;
+pub use origin::{origin, origin_of};
 pub use procfs::{command_line, exists};
+pub use shells::{SHELLS, running_shells};
 pub use watch::{Change, Watch};

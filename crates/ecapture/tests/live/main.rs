@@ -15,6 +15,7 @@ mod record;
 mod server;
 mod terminal;
 
+mod any_shell;
 mod bad_input;
 mod big_streams;
 mod cache;

@@ -4,6 +4,8 @@ use rustc_hash::FxHashMap;
 
 use crate::bpf::{MOST_FIELDS, TextEvent};
 use crate::probes::Point;
+use crate::record::Origin;
+use crate::targets;
 
 /// Most bytes of a text that are kept: more than any server takes but one whose limits were raised.
 const LONGEST: usize = 64 << 20;
@@ -44,6 +46,15 @@ impl Call {
         (!name.is_empty()).then(|| String::from_utf8_lossy(&name).into_owned())
     }
 
+    /// Where its process belongs. A program that a shell runs may be over before anybody looks: the kernel told most.
+    pub fn origin(&self) -> Origin {
+        if self.point != Point::Program {
+            return targets::origin(self.pid);
+        }
+        let [(shell, login), (_, terminal)] = [0, 1].map(|at| halves(self.values[at]));
+        Origin { container: targets::origin(shell).container, ..targets::origin_of(login, terminal) }
+    }
+
     fn new(event: &TextEvent<'_>, point: Point) -> Self {
         Self {
             point,
@@ -58,6 +69,11 @@ impl Call {
             after_loss: false,
         }
     }
+}
+
+/// The lower and the upper half of a value.
+fn halves(value: u64) -> (u32, u32) {
+    (value as u32, (value >> 32) as u32)
 }
 
 /// Most threads that are remembered while they tell nothing.

@@ -6,6 +6,7 @@ mod mysql;
 mod mysql_parameters;
 mod out;
 mod postgres;
+mod shell;
 mod sql;
 mod zsh;
 
@@ -23,6 +24,7 @@ use call::{Call, Calls};
 use mysql::MySql;
 use out::Out;
 use postgres::Postgres;
+use shell::Shells;
 use zsh::Zsh;
 
 /// How long a record waits for the next one before it is made visible.
@@ -73,6 +75,7 @@ impl Commands {
                 Program::Zsh => Box::new(Zsh::default()),
                 Program::MySql => Box::new(MySql::default()),
                 Program::Postgres => Box::new(Postgres::default()),
+                Program::AnyShell => Box::new(Shells::default()),
             },
             calls: Calls::default(),
             departed: Departed::default(),

@@ -213,6 +213,7 @@ fn tell(
     let command = Command {
         text: sql::mask(running.command.text.clone(), Dialect::MySql),
         parameters: running.command.parameters.clone(),
+        execution: None,
         ..running.command
     };
     out.whole(&command, ended, outcome, session);

@@ -4,9 +4,8 @@ use rustc_hash::FxHashMap;
 
 use super::super::clock::Clock;
 use super::call::Call;
-use crate::record::{self, Origin, Outcome, Parameter, Process, Session, Stage, Thread};
+use crate::record::{self, Execution, Origin, Outcome, Parameter, Process, Session, Stage, Thread};
 use crate::sinks::Sinks;
-use crate::targets;
 
 /// A command, as the programs' own modules know it.
 #[derive(Debug, Default)]
@@ -23,6 +22,8 @@ pub struct Command {
     pub began: u64,
     /// Its text.
     pub text: Vec<u8>,
+    /// The program that it is.
+    pub execution: Option<Execution>,
     /// Its values.
     pub parameters: Vec<Parameter>,
     /// Rows.
@@ -53,7 +54,7 @@ impl Out {
     pub fn meet(&mut self, call: &Call) {
         let known = self.processes.entry(call.pid).or_insert_with(|| {
             let process = Process { pid: call.pid, uid: call.uid, comm: String::new() };
-            (process, targets::origin(call.pid))
+            (process, call.origin())
         });
         known.0.uid = call.uid;
         if known.0.comm != call.comm {
@@ -97,6 +98,13 @@ impl Out {
         self.write(command, Stage::Whole, ended, Some(outcome), session);
     }
 
+    /// Tells of what has no end: a line. Not if only commands with some status are wanted.
+    pub fn line(&mut self, command: &Command) {
+        if self.status.is_none() {
+            self.write(command, Stage::Whole, None, None, None);
+        }
+    }
+
     /// A process is over.
     pub fn forget(&mut self, pid: u32) {
         self.processes.remove(&pid);
@@ -134,6 +142,7 @@ impl Out {
             session,
             kind: command.kind,
             text: &command.text,
+            execution: command.execution.as_ref(),
             parameters: &command.parameters,
             outcome,
             rows: command.rows,
