@@ -235,6 +235,21 @@ fn inspect_writes_one_json_object_for_each_file() {
 }
 
 #[test]
+fn inspect_shows_shells() {
+    let text = printed(&["inspect", "--json", "/bin/bash"]);
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    let [shell] = &report["libraries"].as_array().expect("libraries")[..] else { panic!("{text}") };
+    assert_eq!((&shell["name"], shell.get("needs")), (&Value::from("bash"), None));
+    let does = |name: &str, when: &str| {
+        let functions = shell["functions"].as_array().expect("functions");
+        functions.iter().any(|function| function["name"] == name && function["does"] == when)
+    };
+    assert!(does("readline", "when it returns: a line was typed"), "{text}");
+    assert!(does("exit_shell", "when called: the shell ends; its status"), "{text}");
+    assert!(printed(&["inspect", "/bin/bash"]).contains("  bash\n"));
+}
+
+#[test]
 fn inspect_says_when_something_is_missing() {
     let output = ecapture(&["inspect", "/bin/sh"]).assert().code(1);
     assert_eq!(output.get_output().stderr, b"");

@@ -18,7 +18,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("pipeline", &["bpf", "probes", "record", "sinks", "targets"]),
     ("targets", &["bpf", "escape", "probes", "record"]),
     ("probes", &["bpf"]),
-    ("explain", &["escape"]),
+    ("explain", &["bpf", "escape", "probes"]),
     ("record", &[]),
     ("escape", &[]),
     // Knows no library and nothing above it.

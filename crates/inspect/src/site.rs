@@ -25,6 +25,22 @@ impl Binary<'_> {
     pub fn site(&self, function: &Symbol, arguments: &[Arg]) -> Option<Site> {
         choose(self, &mut Decoder::default(), (function.address, function.size), arguments)
     }
+
+    /// What a probe on the instruction at this address costs. `None` if there is no code.
+    pub fn cost_at(&self, address: u64) -> Option<Cost> {
+        let code = function_code(self, address, 16);
+        match self.machine() {
+            Machine::X86_64 => {
+                let insn = code.decode(&mut Decoder::default(), address)?;
+                let is_cheap = is_emulated(&code.bytes[..usize::from(insn.len)]);
+                Some(if is_cheap { Cost::Emulated } else { first_cost(&code, 0) })
+            }
+            Machine::Aarch64 => {
+                let is_cheap = arm64::simulated(arm64::word_at(&code.bytes, 0)?);
+                Some(if is_cheap { Cost::Emulated } else { Cost::Stepped })
+            }
+        }
+    }
 }
 
 /// Where to probe the function so that `arguments` and the return address are still in place.

@@ -104,7 +104,7 @@ pub enum Command {
 
     /// Show what would be hooked in files, and why.
     ///
-    /// For each file: the TLS library in it, the address of each function, how it was found and how sure that is, the
+    /// For each file: the TLS library, shell or server in it, the address of each function, how it was found and how sure that is, the
     /// instruction to probe and what that costs, and where keys are. Files are only read, never run, and no privileges
     /// are needed.
     ///
@@ -415,6 +415,16 @@ pub struct Mysqld {
     /// Hook only this server.
     #[arg(long, short, value_name = "FILE")]
     pub mysqld: Option<PathBuf>,
+
+    /// Name of dispatch_command in the file of --mysqld, instead of what is found.
+    ///
+    /// Its C++ name, from which the order of its arguments is known.
+    #[arg(long, short, value_name = "NAME", requires = "mysqld")]
+    pub funcname: Option<String>,
+
+    /// Address of that function, where the file does not tell.
+    #[arg(long, value_name = "0xADDRESS", requires = "funcname")]
+    pub offset: Option<String>,
 }
 
 /// Options of `postgres`.
@@ -423,6 +433,10 @@ pub struct Postgres {
     /// Hook only this server.
     #[arg(long, short = 'm', value_name = "FILE")]
     pub postgres: Option<PathBuf>,
+
+    /// A function in the file of --postgres whose first argument is the text of a statement, instead of what is found.
+    #[arg(long, short, value_name = "NAME", requires = "postgres")]
+    pub funcname: Option<String>,
 }
 
 /// Options of `inspect`.

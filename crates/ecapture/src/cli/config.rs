@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use rustix::fs::statfs;
 
-use super::args::{Capture, Cli, Command, FormatName, Global, Gnutls, Gotls, Model, Tls};
+use super::args::{Capture, Cli, Command, FormatName, Global, Gnutls, Gotls, Model, Mysqld, Postgres, Tls};
 use super::packets::PacketConfig;
 use crate::bpf::{Cgroup, Scope, Subject};
 use crate::probes::{Library, Overrides, Program, Wanted};
@@ -113,11 +113,15 @@ impl Config {
                 let common = Self::commands(Program::AnyShell, Vec::new(), shell.errnumber, global)?;
                 Ok(Self { shells, ..common })
             }
-            Some(Command::Mysqld(server)) => {
-                Self::commands(Program::MySql, server.mysqld.into_iter().collect(), ANY_STATUS, global)
+            Some(Command::Mysqld(Mysqld { mysqld, funcname, offset })) => {
+                let overrides = Overrides::of_server(funcname, offset.as_deref())?;
+                let files = mysqld.into_iter().collect();
+                Ok(Self { overrides, ..Self::commands(Program::MySql, files, ANY_STATUS, global)? })
             }
-            Some(Command::Postgres(server)) => {
-                Self::commands(Program::Postgres, server.postgres.into_iter().collect(), ANY_STATUS, global)
+            Some(Command::Postgres(Postgres { postgres, funcname })) => {
+                let overrides = Overrides::of_server(funcname, None)?;
+                let files = postgres.into_iter().collect();
+                Ok(Self { overrides, ..Self::commands(Program::Postgres, files, ANY_STATUS, global)? })
             }
             _ => bail!("no command"),
         }

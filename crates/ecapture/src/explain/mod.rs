@@ -1,5 +1,6 @@
 //! `ecapture inspect`: what a file is to us and why. Reads the file; needs no privileges and runs nothing.
 
+mod commands;
 mod report;
 
 use std::fs::{self, File};

@@ -1,5 +1,6 @@
 //! The facts of one file, in an order for people and as a JSON object.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -9,6 +10,7 @@ use inspect::openssl::{self, OpenSsl};
 use inspect::{Binary, Call, Confidence, Cost, Hook, Kind, Label, ObjectKeys, Purpose, ResultKind, Secret};
 use serde::Serialize;
 
+use super::commands;
 use crate::escape;
 
 /// What a file is to us.
@@ -19,7 +21,7 @@ pub struct Report {
     machine: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     build_id: Option<String>,
-    /// Libraries that were found in it.
+    /// Libraries, shells and servers that were found in it.
     libraries: Vec<Library>,
     /// Why nothing was found.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,51 +29,53 @@ pub struct Report {
 }
 
 #[derive(Serialize)]
-struct Library {
-    name: String,
+pub struct Library {
+    pub name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
-    needs: Needs,
-    functions: Vec<Function>,
+    pub version: Option<String>,
+    /// Of TLS libraries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub needs: Option<Needs>,
+    pub functions: Vec<Function>,
     /// Where a live connection object has its keys.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    offsets: Vec<Offset>,
-    notes: Vec<String>,
+    pub offsets: Vec<Offset>,
+    pub notes: Vec<String>,
 }
 
 /// What a capture needs of a library, and whether it was found.
-#[derive(Serialize)]
-struct Needs {
+#[derive(Clone, Copy, Serialize)]
+pub struct Needs {
     read: bool,
     write: bool,
     keys: bool,
 }
 
 #[derive(Serialize)]
-struct Function {
-    name: &'static str,
+pub struct Function {
+    pub name: Cow<'static, str>,
     /// Virtual address.
-    address: u64,
-    does: String,
-    confidence: &'static str,
-    evidence: String,
+    pub address: u64,
+    pub does: String,
+    pub confidence: &'static str,
+    pub evidence: String,
     /// Position in the file of the probed instruction.
-    probe_offset: u64,
+    pub probe_offset: u64,
     /// Bytes from the function's start to the probed instruction.
-    probe_skip: u32,
-    cost: &'static str,
+    pub probe_skip: u32,
+    pub cost: &'static str,
 }
 
 #[derive(Serialize)]
-struct Offset {
+pub struct Offset {
     name: &'static str,
     place: String,
 }
 
 impl Report {
-    /// Looks for every library that we know.
+    /// Looks for every library, shell and server that we know.
     pub fn new(path: &Path, binary: &Binary<'_>) -> Result<Self, inspect::ElfError> {
-        let (mut libraries, mut refused) = (Vec::new(), Vec::new());
+        let (mut libraries, mut refused) = commands::of(binary);
         match openssl::resolve(binary) {
             Ok(found) => libraries.push(Library::from(found)),
             Err(openssl::Refusal::Elf(error)) => return Err(error),
@@ -103,7 +107,8 @@ impl Report {
     /// Whether there is a library and nothing is missing.
     pub fn is_complete(&self) -> bool {
         let met = |needs: &Needs| needs.read && needs.write && needs.keys;
-        !self.libraries.is_empty() && self.libraries.iter().all(|library| met(&library.needs))
+        let is_met = |library: &Library| library.needs.as_ref().is_none_or(met);
+        !self.libraries.is_empty() && self.libraries.iter().all(is_met)
     }
 
     /// Writes it for people.
@@ -140,11 +145,11 @@ impl From<Go> for Library {
         let has = |wanted| found.functions.iter().any(|function| function.purpose == wanted);
         Self {
             name: "Go crypto/tls".to_owned(),
-            needs: Needs {
+            needs: Some(Needs {
                 read: has(go::Purpose::Read),
                 write: has(go::Purpose::Write),
                 keys: has(go::Purpose::Secret),
-            },
+            }),
             functions: found.functions.iter().map(|function| Function::of_go(&found, function)).collect(),
             version: found.version,
             offsets: Vec::new(),
@@ -167,12 +172,12 @@ impl Library {
         Self {
             name,
             version,
-            needs: Needs {
+            needs: Some(Needs {
                 read: has(|purpose| matches!(purpose, Purpose::Read(_))),
                 write: has(|purpose| matches!(purpose, Purpose::Write(_))),
                 keys: has(|purpose| matches!(purpose, Purpose::Secret(_)))
                     || master && has(|purpose| matches!(purpose, Purpose::Handshake)),
-            },
+            }),
             functions: hooks.iter().map(Function::new).collect(),
             offsets: keys.map(|keys| offsets(&keys)).unwrap_or_default(),
             notes,
@@ -182,6 +187,7 @@ impl Library {
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
         match &self.version {
             Some(version) => writeln!(out, "  {} ({})", self.name, escape::name(version))?,
+            None if self.needs.is_none() => writeln!(out, "  {}", self.name)?,
             None => writeln!(out, "  {}, version not in this file", self.name)?,
         }
         for function in &self.functions {
@@ -198,7 +204,7 @@ impl Library {
             writeln!(out, "  note: {}", escape::name(note))?;
         }
         let answer = |met: bool| if met { "found" } else { "NOT FOUND" };
-        let Needs { read, write, keys } = self.needs;
+        let Some(Needs { read, write, keys }) = self.needs else { return Ok(()) };
         writeln!(
             out,
             "  plaintext read {}, plaintext written {}, keys {}",
@@ -212,7 +218,7 @@ impl Library {
 impl Function {
     fn new(hook: &Hook) -> Self {
         Self {
-            name: hook.function,
+            name: hook.function.into(),
             address: hook.site.address,
             does: does(&hook.purpose),
             confidence: match hook.evidence.confidence() {
@@ -228,7 +234,7 @@ impl Function {
 
     fn of_go(program: &Go, function: &go::Function) -> Self {
         Self {
-            name: function.name,
+            name: function.name.into(),
             address: function.address,
             does: does_in_go(program, function),
             confidence: "certain",
@@ -240,7 +246,7 @@ impl Function {
     }
 }
 
-fn cost(cost: Cost) -> &'static str {
+pub fn cost(cost: Cost) -> &'static str {
     match cost {
         Cost::Emulated => "emulated (cheap)",
         Cost::Nop5 => "5-byte nop (cheap on new kernels)",

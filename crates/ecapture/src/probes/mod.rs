@@ -95,7 +95,7 @@ pub fn examine(
     }
     let (subject, libraries) = match wanted {
         Wanted::Tls(subject, libraries) => (subject, libraries),
-        Wanted::Commands(program) => return Findings::of([program.hooks(&binary)]),
+        Wanted::Commands(program) => return Findings::of([program.hooks(&binary, overrides.function())]),
     };
     let look_for = |libraries: &[Library]| {
         Findings::of(libraries.iter().map(|it| it.hooks(&binary, subject, overrides)))
@@ -110,6 +110,11 @@ pub fn examine(
     }
     let question = format!("{possible:?} {subject:?}");
     cached(file, lease, &question, cache, || look_for(&possible))
+}
+
+/// What a file has of programs that read commands.
+pub fn commands(binary: &Binary<'_>) -> Findings {
+    Findings::of(Program::IN_FILES.map(|program| program.hooks(binary, None)))
 }
 
 /// What the cache has, or else what is found. Only for files that are worth the hash of all their bytes.

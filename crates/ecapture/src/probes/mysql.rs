@@ -3,19 +3,22 @@
 use inspect::Binary;
 
 use super::named::Named;
+use super::overrides::Given;
 use super::{Point, Verdict};
 use crate::bpf::{Field, FieldKind, Start, TextHook, Values};
 
 /// A function in one of its forms: its name, and the arguments that are read.
 type Form = (&'static str, &'static [u8]);
 
-/// `dispatch_command`: command, text, length, session. With `COM_DATA`, text and length are in a struct.
-const DISPATCH: [Form; 3] = [
-    ("_Z16dispatch_command19enum_server_commandP3THDPcj", &[1, 3, 4, 2]),
-    ("_Z16dispatch_command19enum_server_commandP3THDPcjb", &[1, 3, 4, 2]),
-    ("_Z16dispatch_command19enum_server_commandP3THDPcjbb", &[1, 3, 4, 2]),
+/// `dispatch_command`: command, session, text, length; or session, a struct that begins with text and length, command.
+const DISPATCH: [&str; 4] = [
+    "_Z16dispatch_command19enum_server_commandP3THDPcj",
+    "_Z16dispatch_command19enum_server_commandP3THDPcjb",
+    "_Z16dispatch_command19enum_server_commandP3THDPcjbb",
+    "_Z16dispatch_commandP3THDPK8COM_DATA19enum_server_command",
 ];
-const DISPATCH_COM_DATA: &str = "_Z16dispatch_commandP3THDPK8COM_DATA19enum_server_command";
+/// In the names of those with the struct.
+const COM_DATA: &str = "COM_DATA";
 
 /// `general_log_write`, which is called whether or not there is a log: command, text, length.
 const STATEMENT: [Form; 3] = [
@@ -59,17 +62,23 @@ const COM_DATA_TEXT: Values = Values::numbers(&[2, 3, 22]);
 const COM_STMT_EXECUTE: Values = Values::numbers(&[23]);
 const COM_CONNECT: Values = Values::numbers(&[11]);
 
-/// The hooks of a server.
-pub fn hooks(binary: &Binary<'_>) -> Verdict {
-    let forms = [&DISPATCH[..], &STATEMENT, &CONNECT, &ERROR, &OK, &ROWS].concat();
-    let names: Vec<&str> = forms.iter().map(|form| form.0).chain([DISPATCH_COM_DATA]).collect();
+/// The hooks of a server. `given`: its `dispatch_command`; the name tells the arguments.
+pub fn hooks(binary: &Binary<'_>, given: Option<&Given>) -> Verdict {
+    let forms = [&STATEMENT[..], &CONNECT, &ERROR, &OK, &ROWS].concat();
+    let names = forms.iter().map(|form| form.0).chain(DISPATCH).chain(given.map(|given| given.name));
+    let names: Vec<&str> = names.collect();
     let mut named = match Named::new(binary, &names, &[]) {
         Ok(named) => named,
         Err(error) => return Verdict::Unusable(error.to_string()),
     };
-    if !dispatch(&mut named) {
-        return Verdict::Nothing;
+    if let Some(given) = given
+        && let Err(reason) = named.give(given)
+    {
+        return Verdict::Unusable(reason);
     }
+    let known = DISPATCH.into_iter().find(|name| named.has(name));
+    let Some(name) = given.map(|given| given.name).or(known) else { return Verdict::Nothing };
+    dispatch(&mut named, name);
     let told = |point: Point, fields| TextHook::new(point as u32, fields);
     if let Some((name, [command, text, length])) = form(&named, &STATEMENT) {
         let fields = vec![int(*command), int(*length), sized(*text)];
@@ -93,24 +102,20 @@ pub fn hooks(binary: &Binary<'_>) -> Verdict {
 }
 
 /// Begin and end of every command of a client.
-fn dispatch(named: &mut Named<'_>) -> bool {
+fn dispatch(named: &mut Named<'_>, name: &'static str) {
     let told = |fields| TextHook::new(Point::MySqlCommand as u32, fields);
-    let name = if let Some((name, [command, text, length, session])) = form(named, &DISPATCH) {
-        let fields = vec![int(*command), int(*length), sized(*text), value(*session)];
-        named.at(name, told(fields).only_if(0, WITH_TEXT));
-        name
-    } else if named.has(DISPATCH_COM_DATA) {
+    if name.contains(COM_DATA) {
         let length = Field::new(Start::Argument(2), FieldKind::U32).over(&[], 8);
         let fields = vec![int(3), length, sized(2).over(&[0], 0), value(1)];
-        named.at(DISPATCH_COM_DATA, told(fields).only_if(0, COM_DATA_TEXT));
+        named.at(name, told(fields).only_if(0, COM_DATA_TEXT));
         let nothing = || Field::value(Start::Number(0));
         let fields = vec![int(3), nothing(), nothing(), value(1)];
-        named.at(DISPATCH_COM_DATA, told(fields).only_if(0, COM_STMT_EXECUTE));
-        DISPATCH_COM_DATA
+        named.at(name, told(fields).only_if(0, COM_STMT_EXECUTE));
     } else {
-        return false;
-    };
-    named.after(name, TextHook::new(Point::MySqlDone as u32, Vec::new()))
+        let fields = vec![int(1), int(4), sized(3), value(2)];
+        named.at(name, told(fields).only_if(0, WITH_TEXT));
+    }
+    named.after(name, TextHook::new(Point::MySqlDone as u32, Vec::new()));
 }
 
 /// The first form that the file has.

@@ -1,14 +1,17 @@
 //! Hooks on functions that a file names: what the shape "command text" is built from.
 
-use inspect::{Arg, Binary, Cost, ElfError, Site, Symbols};
+use inspect::{Arg, Binary, Cost, ElfError, Site, Symbol, SymbolTable, Symbols};
 
 use super::Found;
+use super::overrides::Given;
 use crate::bpf::{Field, FieldKind, Hook, Place, Start, TextHook};
 
 /// Named functions and variables of a file, and the hooks on them so far.
 pub struct Named<'b> {
     binary: &'b Binary<'b>,
     functions: Symbols,
+    /// A function whose address the user knows.
+    given: Option<Symbol>,
     variables: Symbols,
     hooks: Vec<Hook>,
     /// Hooked functions, for people.
@@ -29,14 +32,29 @@ impl<'b> Named<'b> {
             functions: binary.symbols(functions)?,
             variables: binary.variables(variables)?,
             binary,
+            given: None,
             hooks: Vec::new(),
             described: Vec::new(),
         })
     }
 
+    /// Takes what the user says of a function.
+    ///
+    /// # Errors
+    /// The file has no such function; in words.
+    pub fn give(&mut self, given: &Given) -> Result<(), String> {
+        let Given { name, address } = *given;
+        self.given = address.map(|address| Symbol { name, address, size: 0, table: SymbolTable::Static });
+        match (self.site(name, &[]), address) {
+            (Some(_), _) => Ok(()),
+            (None, Some(address)) => Err(format!("--offset: there is no code at {address:#x}")),
+            (None, None) => Err(format!("--funcname {name}: the file has no function of that name")),
+        }
+    }
+
     /// Whether the file has this function.
     pub fn has(&self, function: &str) -> bool {
-        self.functions.get(function).is_some()
+        self.symbol(function).is_some()
     }
 
     /// What a variable holds when a function is called; `None` if the file does not have it.
@@ -93,7 +111,12 @@ impl<'b> Named<'b> {
     }
 
     fn site(&self, function: &str, arguments: &[Arg]) -> Option<Site> {
-        self.binary.site(self.functions.get(function)?, arguments)
+        self.binary.site(self.symbol(function)?, arguments)
+    }
+
+    fn symbol(&self, function: &str) -> Option<&Symbol> {
+        let given = self.given.as_ref().filter(|given| given.name == function);
+        given.or_else(|| self.functions.get(function))
     }
 
     fn push(&mut self, function: &str, site: Site, place: Place) -> bool {

@@ -1,4 +1,4 @@
-//! What the user says of a file, in place of what is found in it: `--ssl_version`, `--symbol`, `--offset`.
+//! What the user says of a file, in place of what is found in it: `--ssl_version`, `--symbol`, `--offset`, `--funcname`.
 
 use anyhow::{Context, Result, bail};
 use inspect::openssl::{Flavour, OpenSsl, functions, hook_at};
@@ -11,6 +11,16 @@ pub struct Overrides {
     /// Functions and their virtual addresses.
     symbols: Vec<(String, u64)>,
     offsets: Vec<(Key, Path)>,
+    function: Option<Given>,
+}
+
+/// A function of a server.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Its name.
+    pub name: &'static str,
+    /// Its virtual address, where the file does not tell.
+    pub address: Option<u64>,
 }
 
 /// What can be given an offset.
@@ -48,7 +58,25 @@ impl Overrides {
             version: version.map(|text| version_of(&text)).transpose()?,
             symbols: symbols.iter().map(|text| symbol(text)).collect::<Result<_>>()?,
             offsets: offsets.iter().map(|text| offset(text)).collect::<Result<_>>()?,
+            function: None,
         })
+    }
+
+    /// The function that has the statements of a server.
+    ///
+    /// # Errors
+    /// The address is none.
+    pub fn of_server(name: Option<String>, address: Option<&str>) -> Result<Self> {
+        let parsed = |text| number(text).with_context(|| format!("--offset {text}: an address is expected"));
+        let address = address.map(parsed).transpose()?;
+        // Names of functions are constants, and this one is needed until the end.
+        let function = name.map(|name| Given { name: Box::leak(name.into_boxed_str()), address });
+        Ok(Self { function, ..Self::default() })
+    }
+
+    /// See [`of_server`](Self::of_server).
+    pub fn function(&self) -> Option<&Given> {
+        self.function.as_ref()
     }
 
     /// Whether there are functions to hook in a file in which none was found.

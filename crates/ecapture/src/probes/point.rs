@@ -96,6 +96,37 @@ impl Point {
         Self::Line,
     ];
 
+    /// What is known there, in words.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::BashRead => "a command is about to be read; status of the last one",
+            Self::BashReadDone => "a command was read",
+            Self::BashLine => "a line was typed",
+            Self::BashExpand => "a line before history expansion",
+            Self::BashExpanded => "a line after history expansion",
+            Self::BashExit | Self::ZshExit => "the shell ends; its status",
+            Self::BashExec => "a program takes the place of the shell",
+            Self::ZshHook => "a command was read; its text",
+            Self::ZshRun => "it runs",
+            Self::ZshPrompt => "a prompt comes; status of the last command",
+            Self::MySqlCommand => "a client's command begins; its text",
+            Self::MySqlDone => "it ends",
+            Self::MySqlStatement => "text of the statement that runs",
+            Self::MySqlConnect => "a client connects; user, host, database",
+            Self::MySqlError | Self::PgError => "an error is sent to the client",
+            Self::MySqlOk => "success is sent to the client; changed rows",
+            Self::MySqlRows => "rows that were sent",
+            Self::PgSession => "a session begins; database, user",
+            Self::PgActivity => "a statement runs; its text",
+            Self::PgBind => "a message of the client; values of a statement",
+            Self::PgTag | Self::PgRows => "a statement is complete; rows",
+            Self::PgReady => "the server waits for the client",
+            Self::Program => "a program begins",
+            Self::ProgramEnd => "a program ends",
+            Self::Line => "a line was read",
+        }
+    }
+
     /// The point with that number.
     pub fn from_number(number: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|point| *point as u32 == number)

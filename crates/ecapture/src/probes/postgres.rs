@@ -3,6 +3,7 @@
 use inspect::Binary;
 
 use super::named::Named;
+use super::overrides::Given;
 use super::{Point, Verdict};
 use crate::bpf::{Field, FieldKind, Start, TextHook, Values};
 
@@ -11,7 +12,7 @@ const MESSAGE: u8 = 0;
 const BUFFER: u8 = 1;
 
 const NEEDED: [&str; 6] =
-    ["pq_getbyte", "pq_getmessage", "pgstat_report_activity", "pq_endmessage", "EndCommand", "ReadyForQuery"];
+    ["pq_getbyte", "pq_getmessage", ACTIVITY, "pq_endmessage", "EndCommand", "ReadyForQuery"];
 /// `InitPostgres` begins a session. With `GetCommandTagName` (PostgreSQL 13), `EndCommand` gets a struct.
 const OTHERS: [&str; 2] = ["InitPostgres", "GetCommandTagName"];
 
@@ -22,18 +23,25 @@ const ERROR: Values = Values::characters(b"E");
 /// Bind, which has the parameters, and Execute. Passwords are in messages of another type.
 const BIND: Values = Values::characters(b"BE");
 
-/// The hooks of a server.
-pub fn hooks(binary: &Binary<'_>) -> Verdict {
-    let names = [&NEEDED[..], &OTHERS].concat();
+/// The function that has the text of every statement that begins.
+const ACTIVITY: &str = "pgstat_report_activity";
+
+/// The hooks of a server. `given`: a function whose first argument is the text of a statement; only it is needed then.
+pub fn hooks(binary: &Binary<'_>, given: Option<&Given>) -> Verdict {
+    let mut names = [&NEEDED[..], &OTHERS].concat();
+    names.extend(given.map(|given| given.name));
     let mut named = match Named::new(binary, &names, &["application_name"]) {
         Ok(named) => named,
         Err(error) => return Verdict::Unusable(error.to_string()),
     };
     let missing: Vec<&str> = NEEDED.into_iter().filter(|name| !named.has(name)).collect();
-    if missing.len() > 3 {
+    if let Some(given) = given {
+        if let Err(reason) = named.give(given) {
+            return Verdict::Unusable(reason);
+        }
+    } else if missing.len() > 3 {
         return Verdict::Nothing;
-    }
-    if !missing.is_empty() {
+    } else if !missing.is_empty() {
         return Verdict::Unusable(format!("a PostgreSQL server without {}", missing.join(", ")));
     }
     let told = |point: Point, fields| TextHook::new(point as u32, fields);
@@ -54,12 +62,12 @@ pub fn hooks(binary: &Binary<'_>) -> Verdict {
         vec![kind(), of_buffer(FieldKind::U32).over(&[], 8), of_buffer(FieldKind::Sized).over(&[0], 0)];
     named.after("pq_getmessage", told(Point::PgBind, body).only_if(0, BIND));
 
-    let mut activity = vec![kind(), argument(2, FieldKind::Text)];
+    let (name, text) = given.map_or((ACTIVITY, 2), |given| (given.name, 1));
+    // Without the function that reads messages, a simple query.
+    let message = if named.has("pq_getbyte") { kind() } else { Field::value(Start::Number(b'Q'.into())) };
+    let mut activity = vec![message, argument(text, FieldKind::Text)];
     activity.extend(named.pointer("application_name"));
-    named.at(
-        "pgstat_report_activity",
-        told(Point::PgActivity, activity).only_if(0, STATEMENT).only_if(1, Values::NOT_ZERO),
-    );
+    named.at(name, told(Point::PgActivity, activity).only_if(0, STATEMENT).only_if(1, Values::NOT_ZERO));
 
     let reply = vec![
         argument(1, FieldKind::U32).over(&[], 16),
@@ -73,7 +81,9 @@ pub fn hooks(binary: &Binary<'_>) -> Verdict {
     } else {
         named.at("EndCommand", told(Point::PgTag, vec![argument(1, FieldKind::Text)]));
     }
-    named.at("ReadyForQuery", told(Point::PgReady, Vec::new()));
+    if !named.at("ReadyForQuery", told(Point::PgReady, Vec::new())) {
+        named.after(name, told(Point::PgReady, Vec::new()));
+    }
     named.at(
         "InitPostgres",
         told(Point::PgSession, vec![argument(1, FieldKind::Text), argument(3, FieldKind::Text)]),

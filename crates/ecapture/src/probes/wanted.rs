@@ -2,6 +2,7 @@
 
 use inspect::Binary;
 
+use super::overrides::Given;
 use super::{Overrides, Verdict, bash, gnutls, go, mysql, openssl, postgres, zsh};
 use crate::bpf::{Shape, Subject};
 
@@ -74,6 +75,9 @@ impl Wanted {
 }
 
 impl Program {
+    /// Those that are found in files.
+    pub(super) const IN_FILES: [Self; 4] = [Self::Bash, Self::Zsh, Self::MySql, Self::Postgres];
+
     fn needs(self) -> &'static str {
         match self {
             Self::Bash => "not a bash with its symbols, and no readline library",
@@ -95,12 +99,12 @@ impl Program {
     }
 
     /// What a file has of it.
-    pub(super) fn hooks(self, binary: &Binary<'_>) -> Verdict {
+    pub(super) fn hooks(self, binary: &Binary<'_>, given: Option<&Given>) -> Verdict {
         match self {
             Self::Bash => bash::hooks(binary),
             Self::Zsh => zsh::hooks(binary),
-            Self::MySql => mysql::hooks(binary),
-            Self::Postgres => postgres::hooks(binary),
+            Self::MySql => mysql::hooks(binary, given),
+            Self::Postgres => postgres::hooks(binary, given),
             Self::AnyShell => Verdict::Nothing,
         }
     }

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use crate::capture::{Capture, ROOM_FOR_ALL};
+use serde_json::Value;
+
+use crate::capture::{Capture, ROOM_FOR_ALL, ecapture};
 use crate::process::Running;
 use crate::record::{Record, Records};
-use crate::server::Database;
+use crate::server::{Database, MARIADBD};
 
 /// The one record of a server with this text.
 #[track_caller]
@@ -86,6 +89,45 @@ fn passwords_are_masked() {
     server_of(&records, &database, "create user bob identified by '<secret>'");
     server_of(&records, &database, "set password for bob = password('<secret>')");
     assert!(!text.contains("hunter2") && !format!("{records:?}").contains("hunter2"));
+}
+
+/// A server whose file does not name the function that runs commands.
+#[test]
+fn a_function_that_the_user_names() {
+    let told = Running::start(ecapture().args(["inspect", "--json", MARIADBD])).finish().succeeded().text();
+    let report: Value = serde_json::from_str(&told).expect("JSON");
+    let functions = report["libraries"]
+        .as_array()
+        .expect("libraries")
+        .iter()
+        .flat_map(|it| it["functions"].as_array().expect("functions").iter());
+    let function =
+        functions.clone().find(|it| it["does"].as_str().is_some_and(|does| does.contains("begins")));
+    let function = function.unwrap_or_else(|| panic!("{told}"));
+    let (name, address) = (function["name"].as_str().expect("a name"), function["address"].as_u64());
+
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+    let server = directory.path().join("server");
+    let mut bytes = fs::read(MARIADBD).expect("the server");
+    let places: Vec<usize> = memchr::memmem::find_iter(&bytes, name).collect();
+    places.into_iter().for_each(|at| bytes[at] = b'X');
+    fs::write(&server, bytes).expect("write");
+    fs::set_permissions(&server, fs::Permissions::from_mode(0o755)).expect("chmod");
+
+    let server_of = ["-m", server.to_str().expect("UTF-8")];
+    let refused = Running::start(ecapture().arg("mysqld").args(server_of)).finish();
+    assert!(refused.code() == 1 && refused.stderr.contains("no dispatch_command"), "{}", refused.stderr);
+    let refused = Running::start(ecapture().arg("mysqld").args(server_of).args(["-f", name])).finish();
+    assert!(refused.code() == 1 && refused.stderr.contains("no function of that name"), "{}", refused.stderr);
+
+    let database = Database::mariadb_of(&server);
+    let address = format!("{:#x}", address.expect("an address"));
+    let options = [&server_of[..], &["-f", name, "--offset", &address]].concat();
+    let capture = Capture::commands("mysqld", options);
+    database.run("select 40 + 2");
+    let record = capture.stop().complete_commands().the_one("select 40 + 2");
+    assert_eq!((record.text("result"), record.text("user")), ("done", "root"));
 }
 
 /// 16 clients, 10,000 statements: each told once, with its own rows and database user.

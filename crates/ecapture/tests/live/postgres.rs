@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use crate::capture::{Capture, ROOM_FOR_ALL};
+use crate::capture::{Capture, ROOM_FOR_ALL, ecapture};
 use crate::process::Running;
 use crate::server::{Database, pg_bin};
 
@@ -45,6 +45,26 @@ fn passwords_are_masked() {
     let records = capture.stop().complete_commands();
     records.the_one("alter role root password '<secret>'");
     assert!(!format!("{records:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_function_that_the_user_names() {
+    let server = pg_bin().join("postgres");
+    let server = server.to_str().expect("UTF-8");
+    let refused = Running::start(ecapture().args(["postgres", "-m", server, "-f", "exec_nothing"])).finish();
+    assert!(refused.code() == 1 && refused.stderr.contains("no function of that name"), "{}", refused.stderr);
+
+    let database = Database::postgres();
+    let capture = Capture::commands("postgres", ["-m", server, "-f", "pg_parse_query"]);
+    database.run("select 40 + 2");
+    let captured = capture.stop();
+    let attached = captured.stderr.lines().find(|line| line.contains(" attached ")).expect("attached");
+    assert!(
+        attached.contains("pg_parse_query") && !attached.contains("pgstat_report_activity"),
+        "{attached}"
+    );
+    let record = captured.complete_commands().the_one("select 40 + 2");
+    assert_eq!((record.text("result"), record.number("rows"), record.text("user")), ("done", 1, "root"));
 }
 
 /// 16 clients that prepare a statement and run it 10,000 times: the values that were told are those in the table.

@@ -15,6 +15,9 @@ use crate::process::{Finished, Running, wait_for};
 /// `nobody`.
 const NOBODY: u32 = 65534;
 
+/// Debian's server.
+pub const MARIADBD: &str = "/usr/sbin/mariadbd";
+
 /// A server; it ends when dropped.
 pub struct Database {
     pub running: Running,
@@ -32,6 +35,11 @@ enum Kind {
 impl Database {
     /// MariaDB, with a database `d`. Its socket is `s`, its user is root.
     pub fn mariadb() -> Self {
+        Self::mariadb_of(Path::new(MARIADBD))
+    }
+
+    /// The same with another file of the server.
+    pub fn mariadb_of(program: &Path) -> Self {
         let directory = directory();
         let at = directory.path();
         let data = format!("--datadir={}", at.join("data").display());
@@ -39,7 +47,7 @@ impl Database {
         nobody("mariadb-install-db", at, &install).finish().succeeded();
         let socket = format!("--socket={}", at.join("s").display());
         let server = ["--no-defaults", &data, &socket, "--skip-networking", "--max-connections=100"];
-        let running = nobody("/usr/sbin/mariadbd", at, &server);
+        let running = nobody(program, at, &server);
         let database = Self { running, directory, kind: Kind::MariaDb, port: 0 };
         wait_for("MariaDB", || database.try_run("select 1").status.success().then_some(()));
         database.run("create database d");

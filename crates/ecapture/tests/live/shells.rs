@@ -5,7 +5,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::capture::{Capture, ecapture};
-use crate::process::{Running, wait_for};
+use crate::process::{Running, output_of, wait_for};
 use crate::record::{Record, Records};
 use crate::terminal::Terminal;
 
@@ -153,6 +153,20 @@ fn bash_without_its_line_editor() {
     let mut shell = Terminal::shell(&mut bash_without_editor());
     compare(&capture, &mut shell, &COMMON[..4]);
     capture.stop().complete_commands();
+}
+
+#[test]
+fn a_readline_library_beside_the_shell() {
+    let known = output_of("/sbin/ldconfig", &["-p"]);
+    let library =
+        known.lines().find_map(|line| Some(line.split_once("libreadline.so.")?.1.split_once("=> ")?.1));
+    let library = library.expect("libreadline");
+    let capture = Capture::commands("bash", ["--bash", "/bin/bash", "--readlineso", library]);
+    let mut shell = Terminal::shell(&mut bash());
+    compare(&capture, &mut shell, &COMMON[..2]);
+    let captured = capture.stop();
+    assert_eq!(captured.attached("libreadline"), 1, "{}", captured.stderr);
+    captured.complete_commands();
 }
 
 #[test]
