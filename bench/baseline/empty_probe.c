@@ -2,11 +2,12 @@
  * empty_probe: attaches an empty BPF program to functions of a library until it
  * is stopped. The least that any tracer by uprobes costs.
  *
- * usage: empty_probe KIND LIBRARY OFFSET[,OFFSET...]
+ * usage: empty_probe KIND FILE OFFSET[,OFFSET...] [OFFSET[,OFFSET...]]
  *   KIND     entry, return, both: perf uprobes
  *            multi, multi-both: uprobe_multi (Linux 6.6)
  *            session: entry and return by one program (Linux 6.13)
- *   OFFSET   of a function in the file, hexadecimal
+ *   OFFSET   of a function in the file, hexadecimal; those behind the first list
+ *            are probed at the return by uprobe_multi
  *
  * Prints "ready" on standard error.
  */
@@ -72,17 +73,33 @@ static bool attach(const char *kind)
 	return true;
 }
 
+static void read_offsets(char *list)
+{
+	count = 0;
+	for (char *word = strtok(list, ","); word && count < MAX_OFFSETS; word = strtok(NULL, ","))
+		offsets[count++] = strtoull(word, NULL, 16);
+}
+
 int main(int argc, char **argv)
 {
-	if (argc == 4) {
+	bool is_called = argc == 4 || argc == 5;
+
+	if (is_called) {
 		library = argv[2];
-		for (char *word = strtok(argv[3], ","); word && count < MAX_OFFSETS;
-		     word = strtok(NULL, ","))
-			offsets[count++] = strtoull(word, NULL, 16);
+		read_offsets(argv[3]);
 	}
-	if (argc != 4 || !attach(argv[1])) {
-		fprintf(stderr, "usage: empty_probe KIND LIBRARY OFFSET[,OFFSET...]\n");
+	if (!is_called || !attach(argv[1])) {
+		fprintf(stderr,
+			"usage: empty_probe KIND FILE OFFSET[,OFFSET...] [OFFSET[,OFFSET...]]\n");
 		return 2;
+	}
+	if (argc == 5) {
+		int program = raw_load_empty(RAW_UPROBE_MULTI);
+
+		read_offsets(argv[4]);
+		check(program, "load");
+		check(raw_attach_multi(program, RAW_UPROBE_MULTI, library, offsets, count, true),
+		      "return link");
 	}
 	fprintf(stderr, "ready\n");
 	for (;;)

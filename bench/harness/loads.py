@@ -8,7 +8,7 @@ import resource
 import signal
 import time
 
-from . import paths
+from . import databases, paths
 from .lab import FILES, NGINX_PORT
 from .process import run
 
@@ -28,6 +28,9 @@ class Load:
     programs = ()
     mark = None
     marks = 1
+    # Which commands of a tool it needs, and what of a database server: (kind, file).
+    kind = "tls"
+    server = None
 
     def __init__(self, name):
         self.name = name
@@ -112,6 +115,30 @@ def _children_cpu_s():
     return usage.ru_utime + usage.ru_stime
 
 
+class Database(Load):
+    """A server on one CPU answers small selects of 4 clients. CPU time is per statement."""
+
+    def __init__(self, name, database):
+        super().__init__(name)
+        self.database = database
+        self.programs = database.programs
+        self.mark = database.mark
+        self.kind = database.kind
+
+    def open(self, lab):
+        self.database.start(TRACED_CPU)
+        self.server = (self.kind, self.database.file)
+
+    def sample(self, lab, seconds):
+        before = self.database.cpu_ns()
+        rate, statements = self.database.run(seconds, GENERATOR_CPU)
+        cpu_ns = self.database.cpu_ns() - before
+        return Sample(rate, cpu_ns / max(statements, 1), statements, calls=1)
+
+    def close(self):
+        self.database.stop()
+
+
 _ALL = [
     Micro("micro100", 100),
     Micro("micro4k", 4096),
@@ -121,6 +148,9 @@ _ALL = [
     Nginx("nginx16k", "b16k"),
     Nginx("nginx1m", "b1m"),
     Exec("exec"),
+    Database("pgbench", databases.Postgres("simple")),
+    Database("pgbench-prepared", databases.Postgres("prepared")),
+    Database("mariadb", databases.MariaDb()),
 ]
 LOADS = {load.name: load for load in _ALL}
 

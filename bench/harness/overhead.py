@@ -15,7 +15,7 @@ from .loads import LOADS, count_marks
 from .table import Table, number
 from .tools import ToolFailed, ToolRun, load_tools
 
-DEFAULT_TOOLS = "empty-session-int,min-capture,ecapture"
+DEFAULT_TOOLS = "empty-session-int,empty-hooks,min-capture,ecapture"
 DEFAULT_LOADS = "micro100,micro4k,micro16k,nginx1k"
 KEEP_OUTPUT_BELOW = 8 << 20
 
@@ -39,7 +39,7 @@ def main(lab, args):
         if missing:
             print(f"skipped: {name}: {', '.join(missing)} not installed", flush=True)
             continue
-        measure_load(lab, tools, load, args)
+        measure_load(lab, [tool for tool in tools if tool.commands.get(load.kind)], load, args)
 
 
 def measure_load(lab, tools, load, args):
@@ -82,7 +82,7 @@ def compare(figure, rate, cpu_ns):
 
 def measure_tool(lab, tool, load, seconds):
     """One sample of the load under a tool."""
-    tool_run = ToolRun(tool, lab, f"overhead.{load.name}")
+    tool_run = ToolRun(tool, lab, f"overhead.{load.name}", server=load.server)
     try:
         tool_run.start()
     except ToolFailed as error:

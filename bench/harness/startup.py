@@ -32,7 +32,7 @@ def main(lab, args):
         table = Table(("tool", 28), *columns)
         for tool in tools:
             measure_tool(lab, table, tool, False, args)
-            if tool.command_everywhere != tool.command:
+            if tool.command_everywhere != tool.commands["tls"]:
                 measure_tool(lab, table, tool, True, args)
     finally:
         for process in crowd:

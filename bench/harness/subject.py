@@ -2,8 +2,10 @@
 
 import functools
 import hashlib
+import json
 import os
 import shutil
+import subprocess
 import time
 
 from . import paths
@@ -34,3 +36,15 @@ def snapshot():
     built = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(COPY.stat().st_mtime))
     print(f"ecapture: {source}, built {built}, sha256 {digest}", flush=True)
     return COPY
+
+
+@functools.lru_cache
+def hooked(file):
+    """Where it hooks a server: {entries} and {returns}, for tools.json."""
+    command = [snapshot(), "inspect", "--json", file]
+    report = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    places = {"entries": [], "returns": []}
+    for function in report["libraries"][0]["functions"]:
+        when = "returns" if function["does"].startswith("when it returns") else "entries"
+        places[when].append(f"{function['probe_offset']:x}")
+    return {when: ",".join(dict.fromkeys(offsets)) for when, offsets in places.items()}

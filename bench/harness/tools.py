@@ -28,8 +28,8 @@ class Tool:
     def __init__(self, name, fields):
         self.name = name
         self.about = fields.get("about", "")
-        self.command = fields["command"]
-        self.command_everywhere = fields.get("command_everywhere", self.command)
+        self.commands = {"tls": fields.get("command"), **fields.get("commands", {})}
+        self.command_everywhere = fields.get("command_everywhere", self.commands["tls"])
         self.env = fields.get("env", {})
         self.ready = re.compile(fields["ready"])
         self.lost = re.compile(fields["lost"]) if "lost" in fields else None
@@ -38,13 +38,18 @@ class Tool:
 
     def why_unavailable(self):
         """None, or why this tool cannot run here."""
-        program = self.command[0]
+        program = self.program
         if program == "{ecapture}":
             if subject.find() is None:
                 return "not found; build bin/ecapture or target/release/ecapture, or set ECAPTURE"
             return None
         program = program.replace("{baseline}", str(paths.BASELINE))
         return None if shutil.which(program) else f"{program} not found"
+
+    @property
+    def program(self):
+        """The same in each of its commands."""
+        return next(command[0] for command in self.commands.values() if command)
 
 
 def load_tools(names, extra_file=None):
@@ -62,7 +67,7 @@ def load_tools(names, extra_file=None):
         if reason:
             print(f"skipped: {name}: {reason}", flush=True)
             continue
-        if tool.command[0] == "{ecapture}":
+        if tool.program == "{ecapture}":
             subject.snapshot()
         tools.append(tool)
     return tools
@@ -71,8 +76,11 @@ def load_tools(names, extra_file=None):
 class ToolRun:
     """One run of a tool, from its start to the reading of its output."""
 
-    def __init__(self, tool, lab, tag, everywhere=False):
-        """With `everywhere` the tool finds libraries by itself instead of getting ours."""
+    def __init__(self, tool, lab, tag, everywhere=False, server=None):
+        """With `everywhere` the tool finds libraries by itself instead of getting ours.
+
+        A database server has its own commands: `server` is (its kind, its file).
+        """
         self.tool = tool
         name = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{tool.name}.{tag}")
         self.out = paths.OUTPUT / f"{name}.out"
@@ -84,9 +92,13 @@ class ToolRun:
             "out": self.out,
             **elf.probe_offsets(lab.libssl),
         }
-        if tool.command[0] == "{ecapture}":
+        if tool.program == "{ecapture}":
             self._values["ecapture"] = subject.snapshot()
-        words = tool.command_everywhere if everywhere else tool.command
+        words = tool.command_everywhere if everywhere else tool.commands["tls"]
+        if server:
+            kind, file = server
+            words = tool.commands[kind]
+            self._values.update(server=file, **subject.hooked(file))
         self.command = [self._fill(word) for word in words]
         self.env = {name: self._fill(value) for name, value in tool.env.items()}
         self.process = None
