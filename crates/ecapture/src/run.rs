@@ -118,7 +118,8 @@ fn counted(number: usize, noun: &str) -> String {
 
 /// Begins with what shells do; answers how many run already.
 fn watch_shells(programs: &mut Programs, config: &Config) -> Result<usize> {
-    if !programs.watch_shells(&config.shells)? {
+    programs.watch_shells(&config.shells)?;
+    if config.lines && !programs.watch_lines() {
         tracing::warn!(
             "lines that shells read are not seen: mount tracefs at /sys/kernel/tracing, on a kernel with CONFIG_FTRACE_SYSCALLS"
         );

@@ -25,27 +25,32 @@ const OF_SETTINGS: [&str; 1] = ["line_settings"];
 const OF_LINES: [&str; 2] = ["line_read", "line_end"];
 
 impl Programs {
-    /// Begins to watch programs with these names, of which 15 bytes count. Answers whether their terminals are, too:
-    /// that needs tracefs, and a kernel with `CONFIG_FTRACE_SYSCALLS`.
+    /// Begins to watch programs with these names, of which 15 bytes count.
     ///
     /// # Errors
     /// The kernel refused.
-    pub fn watch_shells(&mut self, names: &[String]) -> Result<bool> {
+    pub fn watch_shells(&mut self, names: &[String]) -> Result<()> {
         let known = map_handle(&self.main, "shell_names")?;
         for name in names {
             known.update(&comm_key(name), &[1], MapFlags::ANY).context("too many names of shells")?;
         }
         self.links.extend(attach(&self.main, &OF_PROGRAMS).context("watch programs that start and end")?);
+        Ok(())
+    }
+
+    /// Begins to watch the terminals of shells. Whether that is possible: it needs tracefs, and a kernel with
+    /// `CONFIG_FTRACE_SYSCALLS`.
+    pub fn watch_lines(&mut self) -> bool {
         let lines = attach(&self.main, &OF_SETTINGS)
             .and_then(|first| Ok([first, attach(&self.main, &OF_LINES)?].into_iter().flatten()));
         match lines {
             Ok(links) => {
                 self.links.extend(links);
-                Ok(true)
+                true
             }
             Err(error) => {
                 tracing::debug!("terminals can not be watched: {error:#}");
-                Ok(false)
+                false
             }
         }
     }

@@ -25,6 +25,8 @@ pub struct Config {
     pub files: Vec<PathBuf>,
     /// Names of programs that are shells, where any shell is captured.
     pub shells: Vec<String>,
+    /// Whether lines that they read are captured.
+    pub lines: bool,
     /// Only commands that end with this exit status.
     pub status: Option<i32>,
     /// What the user knows of the file.
@@ -111,7 +113,7 @@ impl Config {
                 let known = targets::SHELLS.iter().map(|name| (*name).to_owned());
                 let shells = known.chain(shell.shell).collect();
                 let common = Self::commands(Program::AnyShell, Vec::new(), shell.errnumber, global)?;
-                Ok(Self { shells, ..common })
+                Ok(Self { shells, lines: !shell.no_lines, ..common })
             }
             Some(Command::Mysqld(Mysqld { mysqld, funcname, offset })) => {
                 let overrides = Overrides::of_server(funcname, offset.as_deref())?;
@@ -175,6 +177,7 @@ impl Config {
             scope: scope(global)?,
             files: Vec::new(),
             shells: Vec::new(),
+            lines: false,
             status: None,
             overrides: Overrides::default(),
             ring_bytes: (global.mapsize << 10).next_power_of_two(),

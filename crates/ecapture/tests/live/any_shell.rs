@@ -176,6 +176,17 @@ fn what_is_typed_without_echo_is_not_recorded() {
 }
 
 #[test]
+fn only_programs_if_asked() {
+    let capture = Capture::commands("shell", ["--no-lines"]);
+    let mut shell = Terminal::shell(&mut dash());
+    let pid = shell.running.pid();
+    shell.type_in("/bin/true 1\nexit\n");
+    shell.running.finish();
+    let records = capture.stop().complete_commands();
+    assert_eq!((programs(&records, pid, "end").len(), lines(&records, pid).len()), (1, 0));
+}
+
+#[test]
 fn only_what_descends_from_a_process() {
     let mut shells = [Terminal::shell(&mut dash()), Terminal::shell(&mut dash())];
     let pids = [shells[0].running.pid(), shells[1].running.pid()];
