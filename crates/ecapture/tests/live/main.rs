@@ -31,6 +31,7 @@ mod keylog_file;
 mod loss;
 mod mariadb;
 mod old_kernels;
+mod other_versions;
 mod packages;
 mod packet_filters;
 mod pcapng;

@@ -9,7 +9,11 @@ use crate::server::{Database, pg_bin};
 
 #[test]
 fn statements_with_rows_errors_and_whole_texts() {
-    let database = Database::postgres();
+    statements(&Database::postgres());
+}
+
+/// Statements of each kind, and how they end.
+pub fn statements(database: &Database) {
     let capture = Capture::commands("postgres", [""; 0]);
     let long = format!("select length('{}')", "ü".repeat(50_000));
     database.run("create table t (id int, v text)");
@@ -67,16 +71,19 @@ fn a_function_that_the_user_names() {
     assert_eq!((record.text("result"), record.number("rows"), record.text("user")), ("done", 1, "root"));
 }
 
-/// 16 clients that prepare a statement and run it 10,000 times: the values that were told are those in the table.
 #[test]
 fn values_of_clients_at_once() {
-    let database = Database::postgres();
-    database.run("create unlogged table t (client int, n bigint)");
+    values(&Database::postgres());
+}
+
+/// 16 clients that prepare a statement and run it 10,000 times: the values that were told are those in the table.
+pub fn values(database: &Database) {
+    database.run("create unlogged table pairs (client int, n bigint)");
     let script = database.path("script");
-    fs::write(&script, "\\set n random(1, 1000000000000000)\ninsert into t values (:client_id, :n);\n")
+    fs::write(&script, "\\set n random(1, 1000000000000000)\ninsert into pairs values (:client_id, :n);\n")
         .expect("a script");
     for mode in ["prepared", "extended"] {
-        database.run("truncate t");
+        database.run("truncate pairs");
         let capture = Capture::commands("postgres", ROOM_FOR_ALL);
         let mut bench = database.client(
             pg_bin().join("pgbench"),
@@ -85,14 +92,14 @@ fn values_of_clients_at_once() {
         Running::start(&mut bench).finish().succeeded();
         let records = capture.stop().complete_commands();
         let records = records.only(|record| record.text("type") == "postgres execute");
-        let rows = database.run("select client || ',' || n from t");
+        let rows = database.run("select client || ',' || n from pairs");
         let expected: BTreeSet<String> = rows.lines().map(str::to_owned).collect();
         let mut told = BTreeSet::new();
         for record in &records.0 {
             let value =
                 |index: usize| record.0["parameters"][index]["data"].as_str().unwrap_or("?").to_owned();
             assert_eq!((record.number("rows"), record.text("result")), (1, "done"), "{record:?}");
-            assert_eq!(record.text("data"), "insert into t values ($1, $2);");
+            assert_eq!(record.text("data"), "insert into pairs values ($1, $2);");
             told.insert(format!("{},{}", value(0), value(1)));
         }
         assert_eq!(records.0.len(), 10_000, "each is told once");

@@ -40,14 +40,24 @@ impl Database {
 
     /// The same with another file of the server.
     pub fn mariadb_of(program: &Path) -> Self {
+        let install =
+            "mariadb-install-db --no-defaults --auth-root-authentication-method=normal --skip-test-db";
+        Self::mysql(install, &format!("{} --no-defaults", program.display()))
+    }
+
+    /// The same with commands that make its data and run it, to which the place of the data is added.
+    pub fn mysql(install: &str, server: &str) -> Self {
         let directory = directory();
         let at = directory.path();
         let data = format!("--datadir={}", at.join("data").display());
-        let install = ["--no-defaults", &data, "--auth-root-authentication-method=normal", "--skip-test-db"];
-        nobody("mariadb-install-db", at, &install).finish().succeeded();
+        let start = |command: &str, more: &[&str]| {
+            let mut words = command.split(' ');
+            let program = words.next().expect("a program");
+            nobody(program, at, &words.chain([&*data]).chain(more.iter().copied()).collect::<Vec<_>>())
+        };
+        start(install, &[]).finish().succeeded();
         let socket = format!("--socket={}", at.join("s").display());
-        let server = ["--no-defaults", &data, &socket, "--skip-networking", "--max-connections=100"];
-        let running = nobody(program, at, &server);
+        let running = start(server, &[&socket, "--skip-networking", "--max-connections=100"]);
         let database = Self { running, directory, kind: Kind::MariaDb, port: 0 };
         wait_for("MariaDB", || database.try_run("select 1").status.success().then_some(()));
         database.run("create database d");
@@ -56,15 +66,20 @@ impl Database {
 
     /// PostgreSQL; its user is root. `pg_bin` has its programs.
     pub fn postgres() -> Self {
+        Self::postgres_of(&pg_bin())
+    }
+
+    /// The same with another directory of programs.
+    pub fn postgres_of(bin: &Path) -> Self {
         let directory = directory();
         let at = directory.path();
         let data = at.join("data").display().to_string();
-        nobody(pg_bin().join("initdb"), at, &["-D", &data, "-U", "root", "-A", "trust"]).finish().succeeded();
+        nobody(bin.join("initdb"), at, &["-D", &data, "-U", "root", "-A", "trust"]).finish().succeeded();
         let port = free_port();
         let sockets = format!("unix_socket_directories={}", at.display());
         let port_option = format!("port={port}");
         let server = ["-D", &data, "-c", &sockets, "-c", "listen_addresses=127.0.0.1", "-c", &port_option];
-        let running = nobody(pg_bin().join("postgres"), at, &server);
+        let running = nobody(bin.join("postgres"), at, &server);
         let database = Self { running, directory, kind: Kind::Postgres, port };
         wait_for("PostgreSQL", || database.try_run("select 1").status.success().then_some(()));
         database
