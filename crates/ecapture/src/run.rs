@@ -18,10 +18,11 @@ use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::bpf::{Features, Interface, KeepReady, Packets, Plan, Programs, Ring, Scope};
-use crate::cli::{Config, Format, KeyLogTarget, PacketConfig, colours};
+use crate::cli::{Config, Destination, Format, KeyLogTarget, PacketConfig, Target, colours};
+use crate::filter::Filter;
 use crate::pipeline::{Account, Pipeline};
 use crate::record::Traffic;
-use crate::sinks::{Failure, Json, KeyLog, Output, Pcapng, Sink, Sinks, Style, Text};
+use crate::sinks::{Failure, Json, KeyLog, Output, Pcapng, Running, Sink, Sinks, Style, Text};
 use crate::targets::{self, Change, Discovery, Endings, Interfaces, Watch};
 use crate::{preflight, privileges};
 
@@ -45,7 +46,7 @@ pub enum Ended {
 ///
 /// # Errors
 /// What kept the run from starting.
-pub fn tls(config: Config) -> Result<Ended> {
+pub fn tls(mut config: Config) -> Result<Ended> {
     preflight::check()?;
     if let Some(packets) = &config.packets {
         preflight::check_packets(packets.choice.filter.is_some())?;
@@ -66,7 +67,7 @@ pub fn tls(config: Config) -> Result<Ended> {
     let packets = packets.transpose()?;
     let traffic = packets.as_ref().map(Packets::counts).transpose()?;
     let (announce, interfaces) = unbounded();
-    let stages = Stages::start(&programs, sinks, interfaces)?;
+    let stages = Stages::start(&programs, sinks, std::mem::take(&mut config.filter), interfaces)?;
     let mut interfaces = match (packets, &config.packets) {
         (Some(packets), Some(wanted)) => {
             Some(Interfaces::start(packets, wanted.interfaces.clone(), announce)?)
@@ -92,7 +93,11 @@ pub fn tls(config: Config) -> Result<Ended> {
     account.kernel = Programs::read_counters(&counters)?;
     account.with_keys = subject.secrets;
     tracing::info!("summary: {account}");
-    Ok(report(sinks.into_failure()))
+    let (deliveries, failure) = sinks.drain();
+    for (sink, delivery) in deliveries {
+        tracing::info!("output {sink}: {delivery}");
+    }
+    Ok(report(failure))
 }
 
 /// Capabilities for what comes after the start.
@@ -173,14 +178,11 @@ fn keep_ready(config: &Config, features: &Features) -> Result<Option<KeepReady>>
     })
 }
 
+/// One sink for each destination.
 fn sinks(config: &Config, waker: UnixStream) -> Result<Sinks> {
     let mut sinks = config.key_log.iter().map(key_log).collect::<Result<Vec<_>>>()?;
     let for_records = config.destinations.iter().map(|destination| -> Result<Box<dyn Sink>> {
-        let output = match &destination.file {
-            Some(file) => Output::file(file, destination.shared)
-                .with_context(|| format!("write to {}", file.display()))?,
-            None => Output::stdout(),
-        };
+        let output = output(destination)?;
         Ok(match destination.format {
             Format::Text { hex, limit } => {
                 let style = Style { hex, limit, colour: output.is_terminal() && colours(&io::stdout()) };
@@ -196,6 +198,22 @@ fn sinks(config: &Config, waker: UnixStream) -> Result<Sinks> {
     Ok(Sinks::new(sinks, move || {
         let _ = (&waker).write_all(b"!"); // the reader is only gone at the end
     }))
+}
+
+fn output(destination: &Destination) -> Result<Output> {
+    let Destination { queue, policy, .. } = *destination;
+    let running = |prepare| Running { queue, policy, prepare };
+    Ok(match &destination.target {
+        Target::Stdout => Output::stdout(running(privileges::drop_all))?,
+        Target::Network(address) => Output::network(address.clone(), running(privileges::drop_all))?,
+        Target::File { path, rotation } => {
+            let reopen = Arc::new(AtomicBool::new(false));
+            signal_hook::flag::register(SIGHUP, Arc::clone(&reopen))?;
+            let (keep, rotation) = (rotation.is_none(), rotation.unwrap_or_default());
+            Output::file(path, keep, rotation, reopen, running(privileges::keep_for_files))
+                .with_context(|| format!("write to {}", path.display()))?
+        }
+    })
 }
 
 fn key_log(target: &KeyLogTarget) -> Result<Box<dyn Sink>> {
@@ -225,13 +243,18 @@ struct Stages {
 }
 
 impl Stages {
-    fn start(programs: &Programs, sinks: Sinks, interfaces: Receiver<Interface>) -> Result<Self> {
+    fn start(
+        programs: &Programs,
+        sinks: Sinks,
+        filter: Filter,
+        interfaces: Receiver<Interface>,
+    ) -> Result<Self> {
         let (blocks, filled) = bounded(QUEUE);
         let (used, recycled) = bounded(QUEUE);
         let (over, ended) = unbounded();
         let pipeline = thread::Builder::new().name("pipeline".into()).spawn(move || {
             privileges::drop_all();
-            Pipeline::new(sinks, interfaces).run(&filled, &ended, &used)
+            Pipeline::new(sinks, filter, interfaces).run(&filled, &ended, &used)
         })?;
         let send = move |block| blocks.send(block).is_ok();
         let ring = Ring::start(programs.ring()?, send, recycled, privileges::drop_all)?;

@@ -7,15 +7,17 @@ use std::path::{Path, PathBuf};
 /// Each room of `src`, with the rooms that it may use.
 const MAY_USE: [(&str, &[&str]); 15] = [
     ("main", &["cli", "escape", "explain", "extcap", "logging", "run"]),
-    ("run", &["bpf", "cli", "pipeline", "preflight", "privileges", "record", "sinks", "targets"]),
+    ("run", &["bpf", "cli", "filter", "pipeline", "preflight", "privileges", "record", "sinks", "targets"]),
     ("extcap", &["bpf", "cli", "targets"]),
-    ("logging", &["cli"]),
-    ("cli", &["bpf", "probes", "sinks", "targets"]),
+    ("logging", &["cli", "privileges", "sinks"]),
+    ("cli", &["bpf", "filter", "probes", "sinks", "targets"]),
     ("preflight", &["bpf", "privileges"]),
     ("privileges", &["bpf"]),
     // A sink reads records and nothing else.
     ("sinks", &["escape", "record"]),
-    ("pipeline", &["bpf", "record", "sinks"]),
+    ("pipeline", &["bpf", "filter", "record", "sinks"]),
+    // Reads what was decoded, before any sink does.
+    ("filter", &["record"]),
     ("targets", &["bpf", "escape", "probes"]),
     ("probes", &["bpf"]),
     ("explain", &["escape"]),
@@ -27,7 +29,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
 
 /// Crates of the workspace, with the rooms that may use them.
 const CRATES: [(&str, &[&str]); 2] =
-    [("decode", &["pipeline", "record", "sinks"]), ("inspect", &["explain", "probes"])];
+    [("decode", &["filter", "pipeline", "record", "sinks"]), ("inspect", &["explain", "probes"])];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

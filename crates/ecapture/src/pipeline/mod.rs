@@ -2,6 +2,8 @@
 
 mod account;
 mod clock;
+mod containers;
+mod filtered;
 mod keys;
 mod lanes;
 mod message;
@@ -15,10 +17,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rustc_hash::FxHashMap;
 
 use crate::bpf::{Block, Body, Event, Interface, events};
+use crate::filter::Filter;
 use crate::record::Direction;
 use crate::sinks::Sinks;
 pub use account::Account;
 use clock::Clock;
+use containers::Containers;
+use filtered::FilteredSinks;
 use keys::Keys;
 use packets::Packets;
 use stream::{Piece, Stream};
@@ -44,13 +49,15 @@ pub struct Pipeline {
     now: u64,
     keys: Keys,
     packets: Packets,
-    sinks: Sinks,
+    containers: Containers,
+    sinks: FilteredSinks,
     account: Account,
 }
 
 impl Pipeline {
-    /// A pipeline that writes to `sinks`. `interfaces` describes each interface before its first packet comes.
-    pub fn new(sinks: Sinks, interfaces: Receiver<Interface>) -> Self {
+    /// A pipeline that writes to `sinks` what `filter` leaves. `interfaces` describes each interface before its first
+    /// packet comes.
+    pub fn new(sinks: Sinks, filter: Filter, interfaces: Receiver<Interface>) -> Self {
         Self {
             streams: FxHashMap::default(),
             by_process: FxHashMap::default(),
@@ -61,7 +68,8 @@ impl Pipeline {
             now: Clock::now(),
             keys: Keys::default(),
             packets: Packets::new(interfaces),
-            sinks,
+            containers: Containers::default(),
+            sinks: FilteredSinks::new(sinks, filter),
             account: Account::default(),
         }
     }
@@ -97,7 +105,8 @@ impl Pipeline {
         all.into_iter().for_each(|id| self.end(id, None));
         self.sinks.flush();
         (self.account.keys, self.account.keys_refused) = (self.keys.lines, self.keys.refused);
-        (self.account, self.sinks)
+        self.account.left_out = self.sinks.left_out;
+        (self.account, self.sinks.into_sinks())
     }
 
     fn take(&mut self, record: &[u8]) {
@@ -111,7 +120,8 @@ impl Pipeline {
                 self.account.processes.insert(info.pid);
                 self.account.connections += 1;
                 self.by_process.entry(info.pid).or_default().push(event.stream);
-                self.streams.insert(event.stream, Stream::new(event.stream, info));
+                let container = self.containers.of(info.pid);
+                self.streams.insert(event.stream, Stream::new(event.stream, info, container));
             }
             Body::Peer(peer) => {
                 if let Some(stream) = self.streams.get_mut(&event.stream) {
@@ -212,6 +222,7 @@ impl Pipeline {
         self.ending = rest;
         let over: Vec<(u64, u32)> = over;
         for (_, pid) in over {
+            self.containers.forget(pid);
             for id in self.by_process.remove(&pid).unwrap_or_default() {
                 self.end(id, None);
             }
