@@ -1,7 +1,7 @@
 //! Standard output or a file, buffered and written by the pipeline itself.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Stdout, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 /// Bytes that are gathered for one system call.
@@ -14,14 +14,14 @@ pub struct Direct {
 }
 
 enum Target {
-    Stdout(Stdout),
+    Stdout,
     File(File),
 }
 
 impl Direct {
     /// Standard output.
     pub fn stdout() -> Self {
-        Self::new("standard output".to_owned(), Target::Stdout(io::stdout()))
+        Self::new("standard output".to_owned(), Target::Stdout)
     }
 
     /// A file, readable by its owner only when it is new: it may hold secrets. It is made empty unless `keep`.
@@ -62,7 +62,7 @@ impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             // Past the line buffer of `Stdout`, which would cut our blocks at line ends.
-            Self::Stdout(_) => rustix::io::write(io::stdout(), bytes).map_err(Into::into),
+            Self::Stdout => rustix::io::write(io::stdout(), bytes).map_err(Into::into),
             Self::File(file) => file.write(bytes),
         }
     }
