@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room of `src`, with the rooms that it may use.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("main", &["cli", "escape", "explain", "extcap", "logging", "run"]),
     ("run", &["bpf", "cli", "filter", "pipeline", "preflight", "privileges", "record", "sinks", "targets"]),
     ("extcap", &["bpf", "cli", "targets"]),
