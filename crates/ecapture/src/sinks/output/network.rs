@@ -130,7 +130,7 @@ impl Network {
     pub fn send(&mut self, batch: &Batch, queue: &Queue) {
         self.look_for_input();
         let mut sent = 0;
-        while sent < batch.ends.len() {
+        while sent < batch.ends.len() && !queue.is_given_up() {
             let Some(connection) = self.connected(queue) else {
                 if queue.is_given_up() {
                     break;
