@@ -94,10 +94,11 @@ pub fn tls(mut config: Config) -> Result<Ended> {
     account.with_keys = subject.secrets;
     tracing::info!("summary: {account}");
     let (deliveries, failure) = sinks.drain();
+    let ended = report(failure);
     for (sink, delivery) in deliveries {
         tracing::info!("output {sink}: {delivery}");
     }
-    Ok(report(failure))
+    Ok(ended)
 }
 
 /// Capabilities for what comes after the start.
