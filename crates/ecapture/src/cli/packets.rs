@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::args::{Model, PacketComments, Tls, Unowned};
+use super::args::{Model, Output, PacketComments, Tls, Unowned};
 use crate::bpf::{Expression, PacketChoice, Scope};
 use crate::sinks::{Comments, PcapTarget, Rotation};
 use crate::targets::Selection;
@@ -27,7 +27,7 @@ impl PacketConfig {
     ///
     /// # Errors
     /// A value that can not work.
-    pub fn new(tls: &Tls, scope: &Scope) -> Result<Option<Self>> {
+    pub fn new(tls: &Tls, output: &Output, scope: &Scope) -> Result<Option<Self>> {
         let filter = tls.filter.join(" ");
         if !tls.model.contains(&Model::Pcapng) {
             if !filter.is_empty() {
@@ -54,15 +54,15 @@ impl PacketConfig {
             PacketComments::Once => Comments::Once,
             PacketComments::Each => Comments::Each,
         };
-        Ok(Some(Self { interfaces, choice, target: target(tls)?, comments }))
+        Ok(Some(Self { interfaces, choice, target: target(tls, output)?, comments }))
     }
 }
 
-fn target(tls: &Tls) -> Result<PcapTarget> {
+fn target(tls: &Tls, output: &Output) -> Result<PcapTarget> {
     let rotation = Rotation {
-        size: tls.rotate_size.map(|size| size << 20),
-        time: tls.rotate_time.map(Duration::from_secs),
-        count: tls.rotate_count.map(|count| count as usize),
+        size: output.rotate_size().map(|size| size << 20),
+        time: output.rotate_time().map(Duration::from_secs),
+        count: output.rotate_count.map(|count| count as usize),
     };
     if rotation.count.is_some() && !rotation.is_on() {
         bail!("--rotate-count: say when a new file begins, with --rotate-size or --rotate-time");
