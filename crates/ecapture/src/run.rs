@@ -18,18 +18,17 @@ use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::bpf::{Block, Counters, Features, Interface, KeepReady, Packets, Plan, Programs, Ring, Scope};
-use crate::cli::{Config, Destination, Format, KeyLogTarget, PacketConfig, Target, colours};
+use crate::cli::{Config, Destination, Format, PacketConfig, Target, colours};
 use crate::filter::Filter;
 use crate::pipeline::{Account, Commands, Pipeline, Totals};
 use crate::probes::Wanted;
 use crate::record::Traffic;
-use crate::sinks::{Failure, Json, KeyLog, Output, Pcapng, Running, Sink, Sinks, Style, Text};
+use crate::sinks::{Failure, Json, KeyLog, Output, Pcapng, Policy, Running, Sink, Sinks, Style, Text};
 use crate::targets::{self, Change, Discovery, Endings, Interfaces, Watch};
 use crate::{preflight, privileges};
 
-/// Blocks of 1 MiB that may wait for the pipeline; more wait in the kernel's ring. A download at full speed
-/// takes both CPUs of a small machine, and we catch up after it.
-const QUEUE: usize = 64;
+/// Bytes of a key log that wait: lines of 5,000 connections.
+const KEYS_QUEUE: usize = 4 << 20;
 
 /// How long changes of processes are gathered before they are looked at, once there was one.
 const GATHER: Duration = Duration::from_micros(300);
@@ -180,10 +179,15 @@ fn keep_ready(config: &Config, features: &Features) -> Result<Option<KeepReady>>
 
 /// One sink for each destination.
 fn sinks(config: &Config, waker: UnixStream) -> Result<Sinks> {
-    let mut sinks = config.key_log.iter().map(key_log).collect::<Result<Vec<_>>>()?;
+    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+    if let Some(target) = &config.key_log {
+        // Always waits: what a lost secret would decrypt is lost with it.
+        sinks.push(Box::new(KeyLog::new(output(target, KEYS_QUEUE, Policy::Wait)?)));
+    }
     let for_records = config.destinations.iter().map(|destination| -> Result<Box<dyn Sink>> {
-        let output = output(destination)?;
-        Ok(match destination.format {
+        let Destination { target, queue, policy, format } = destination;
+        let output = output(target, *queue, *policy)?;
+        Ok(match *format {
             Format::Text { hex, limit } => {
                 let style = Style { hex, limit, colour: output.is_terminal() && colours(&io::stdout()) };
                 Box::new(Text::new(output, style))
@@ -193,17 +197,16 @@ fn sinks(config: &Config, waker: UnixStream) -> Result<Sinks> {
     });
     sinks.extend(for_records.collect::<Result<Vec<_>>>()?);
     if let Some(packets) = &config.packets {
-        sinks.push(capture_file(packets)?);
+        sinks.push(capture_file(packets, config.memory.packets)?);
     }
     Ok(Sinks::new(sinks, move || {
         let _ = (&waker).write_all(b"!"); // the reader is only gone at the end
     }))
 }
 
-fn output(destination: &Destination) -> Result<Output> {
-    let Destination { queue, policy, .. } = *destination;
+fn output(target: &Target, queue: usize, policy: Policy) -> Result<Output> {
     let running = |prepare| Running { queue, policy, prepare };
-    Ok(match &destination.target {
+    Ok(match target {
         Target::Stdout => Output::stdout(running(privileges::drop_all))?,
         Target::Network(address) => Output::network(address.clone(), running(privileges::drop_all))?,
         Target::File { path, rotation } => {
@@ -216,21 +219,10 @@ fn output(destination: &Destination) -> Result<Output> {
     })
 }
 
-fn key_log(target: &KeyLogTarget) -> Result<Box<dyn Sink>> {
-    Ok(Box::new(match target {
-        KeyLogTarget::Stdout => KeyLog::stdout(),
-        KeyLogTarget::File(path) => {
-            let reopen = Arc::new(AtomicBool::new(false));
-            signal_hook::flag::register(SIGHUP, Arc::clone(&reopen))?;
-            KeyLog::file(path, reopen).with_context(|| format!("write to {}", path.display()))?
-        }
-    }))
-}
-
-fn capture_file(packets: &PacketConfig) -> Result<Box<dyn Sink>> {
+fn capture_file(packets: &PacketConfig, memory: usize) -> Result<Box<dyn Sink>> {
     let PacketConfig { choice, target, comments, .. } = packets;
     let filter = choice.filter.as_ref().map(ToString::to_string).unwrap_or_default();
-    let capture = Pcapng::new(target.clone(), *comments, choice.snaplen, filter);
+    let capture = Pcapng::new(target.clone(), *comments, choice.snaplen, filter, memory);
     Ok(Box::new(capture.with_context(|| format!("write to {target}"))?))
 }
 
@@ -259,13 +251,15 @@ impl Stages {
         sinks: Sinks,
         interfaces: Receiver<Interface>,
     ) -> Result<Self> {
-        let (blocks, filled) = bounded(QUEUE);
-        let (used, recycled) = bounded(QUEUE);
+        let memory = config.memory;
+        let (blocks, filled) = bounded(memory.blocks); // more wait in the kernel's ring
+        let (used, recycled) = bounded(memory.blocks);
         let (over, ended) = unbounded();
         let (wanted, status, filter) = (config.wanted, config.status, std::mem::take(&mut config.filter));
         let pipeline = thread::Builder::new().name("pipeline".into()).spawn(move || {
             privileges::drop_all();
-            work(wanted, status, sinks, filter, &Queues { filled, ended, used, interfaces })
+            let queues = Queues { filled, ended, used, interfaces };
+            work(wanted, status, sinks, filter, memory.connections, &queues)
         })?;
         let send = move |block| blocks.send(block).is_ok();
         let ring = Ring::start(programs.ring()?, send, recycled, privileges::drop_all)?;
@@ -293,13 +287,14 @@ fn work(
     status: Option<i32>,
     sinks: Sinks,
     filter: Filter,
+    memory: usize,
     queues: &Queues,
 ) -> (Summary, Sinks) {
     let Queues { filled, ended, used, interfaces } = queues;
     match wanted {
         Wanted::Tls(subject, _) => {
             let (mut account, sinks) =
-                Pipeline::new(sinks, filter, interfaces.clone()).run(filled, ended, used);
+                Pipeline::new(sinks, filter, memory, interfaces.clone()).run(filled, ended, used);
             account.with_keys = subject.secrets;
             let summary = move |End { kernel, packets_lost }| {
                 let (lost, with_packets) = (packets_lost.unwrap_or_default(), packets_lost.is_some());

@@ -34,6 +34,18 @@ struct Asked {
 }
 
 impl Lanes {
+    /// Bytes that it has allocated.
+    pub fn memory(&self) -> usize {
+        self.main.iter().chain(self.streams.values()).map(Assembly::memory).sum::<usize>()
+            + self.streams.capacity() * size_of::<(Lane, Assembly)>()
+            + self.asked.capacity() * size_of::<(u64, Asked)>()
+    }
+
+    /// Forgets everything but what was counted.
+    pub fn forget(&mut self) {
+        *self = Self { messages: self.messages, ..Self::default() };
+    }
+
     /// Takes one part.
     pub fn accept(&mut self, context: &Context<'_>, lane: Lane, part: Part<'_>, sinks: &mut FilteredSinks) {
         self.messages += u64::from(matches!(part, Part::End(_) | Part::Whole(_)));
@@ -91,12 +103,15 @@ impl Lanes {
     pub fn show(&mut self, context: &Context<'_>, extent: Extent, sinks: &mut FilteredSinks) {
         for direction in Direction::BOTH {
             let lane = Lane { direction, stream: 0 };
-            let matched = self.main[direction as usize].show(context, lane, extent, sinks);
+            let assembly = &mut self.main[direction as usize];
+            let matched = assembly.show(context, lane, extent, sinks);
+            assembly.shrink();
             self.note_match(matched);
         }
         let mut matched = Vec::new();
         for (lane, assembly) in &mut self.streams {
             matched.extend(assembly.show(context, *lane, extent, sinks));
+            assembly.shrink();
         }
         matched.into_iter().for_each(|number| self.note_match(Some(number)));
     }

@@ -38,6 +38,26 @@ const PATIENCE: u64 = 100_000_000;
 /// And, while it goes on coming, this often.
 const TRICKLE: u64 = 1_000_000_000;
 
+/// Bytes of a stream after which it is weighed again, at the latest when it is quiet.
+const UNWEIGHED: usize = 16 << 10;
+
+/// Most bytes that a stream usually takes between messages.
+const IDLE: usize = 4 << 10;
+
+/// What all streams take, as of the last time that each was weighed, and may take. In bytes.
+struct Memory {
+    used: usize,
+    limit: usize,
+}
+
+impl Memory {
+    fn weigh(&mut self, stream: &mut Stream) {
+        self.used -= stream.memory;
+        stream.weigh();
+        self.used += stream.memory;
+    }
+}
+
 /// The state of every stream.
 pub struct Pipeline {
     streams: FxHashMap<u64, Stream>,
@@ -51,14 +71,15 @@ pub struct Pipeline {
     keys: Keys,
     packets: Packets,
     containers: Containers,
+    memory: Memory,
     sinks: FilteredSinks,
     account: Account,
 }
 
 impl Pipeline {
-    /// A pipeline that writes to `sinks` what `filter` leaves. `interfaces` describes each interface before its first
-    /// packet comes.
-    pub fn new(sinks: Sinks, filter: Filter, interfaces: Receiver<Interface>) -> Self {
+    /// A pipeline that writes to `sinks` what `filter` leaves; streams may take `memory` bytes. `interfaces` describes
+    /// each interface before its first packet comes.
+    pub fn new(sinks: Sinks, filter: Filter, memory: usize, interfaces: Receiver<Interface>) -> Self {
         Self {
             streams: FxHashMap::default(),
             by_process: FxHashMap::default(),
@@ -69,6 +90,7 @@ impl Pipeline {
             keys: Keys::default(),
             packets: Packets::new(interfaces),
             containers: Containers::default(),
+            memory: Memory { used: 0, limit: memory },
             sinks: FilteredSinks::new(sinks, filter),
             account: Account::default(),
         }
@@ -120,7 +142,9 @@ impl Pipeline {
                 self.account.connections += 1;
                 self.by_process.entry(info.pid).or_default().push(event.stream);
                 let container = self.containers.of(info.pid);
-                self.streams.insert(event.stream, Stream::new(event.stream, info, container));
+                let mut stream = Stream::new(event.stream, info, container);
+                self.memory.weigh(&mut stream);
+                self.streams.insert(event.stream, stream);
             }
             Body::Peer(peer) => {
                 if let Some(stream) = self.streams.get_mut(&event.stream) {
@@ -180,6 +204,9 @@ impl Pipeline {
             payload,
         };
         let lost = stream.push(&piece, &mut self.sinks);
+        if stream.unweighed >= UNWEIGHED {
+            self.memory.weigh(stream);
+        }
         self.account.gaps += u64::from(lost != 0);
         self.account.gap_bytes += lost;
         stream.touched = self.now;
@@ -198,6 +225,7 @@ impl Pipeline {
 
     fn end(&mut self, id: u64, finals: Option<(u64, u64)>) {
         let Some(mut stream) = self.streams.remove(&id) else { return };
+        self.memory.used -= stream.memory;
         let lost = stream.finish(finals, &mut self.sinks);
         self.account.gaps += u64::from(lost != 0);
         self.account.gap_bytes += lost;
@@ -220,6 +248,7 @@ impl Pipeline {
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             if now - stream.touched >= PATIENCE {
                 stream.flush(&mut self.sinks);
+                self.memory.weigh(stream);
                 stream.listed = None;
                 continue;
             }
@@ -229,7 +258,38 @@ impl Pipeline {
             }
             self.waiting.push_back((now + PATIENCE, id));
         }
+        if self.memory.used > self.memory.limit {
+            self.make_room();
+        }
         self.sinks.flush();
+    }
+
+    /// Gives up streams until some memory is free, those first that were quiet for longest: what they are in the middle
+    /// of, then what is known of those between messages, at last all.
+    fn make_room(&mut self) {
+        let enough = self.memory.limit / 4 * 3;
+        let mut by_age: Vec<(u64, u64)> =
+            self.streams.iter().map(|(id, stream)| (stream.touched, *id)).collect();
+        by_age.sort_unstable();
+        for idle in [IDLE, size_of::<Stream>()] {
+            for (_, id) in &by_age {
+                if self.memory.used <= enough {
+                    return;
+                }
+                if let Some(stream) = self.streams.get_mut(id).filter(|stream| stream.memory > idle) {
+                    stream.give_up(&mut self.sinks);
+                    self.memory.weigh(stream);
+                    self.account.given_up += 1;
+                }
+            }
+        }
+        for (_, id) in by_age {
+            if self.memory.used <= enough {
+                return;
+            }
+            self.end(id, None);
+            self.account.given_up += 1;
+        }
     }
 
     /// Ends the streams of processes of which nothing more can come.

@@ -29,6 +29,7 @@ mod keylog;
 mod keylog_file;
 mod loss;
 mod mariadb;
+mod memory;
 mod old_kernels;
 mod outputs;
 mod packages;

@@ -1,0 +1,104 @@
+//! Memory is bounded, whatever passes.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::Signal;
+
+use crate::capture::ecapture;
+use crate::lab::{Lab, read_text};
+use crate::process::{Running, wait_for};
+
+/// Captures what uses the library of the lab.
+fn start(lab: &Lab, output: &Path, arguments: &[&str]) -> Running {
+    let mut command = ecapture();
+    command.args(["tls", "--format", "json", "--libssl"]).arg(&lab.libssl).arg("-o").arg(output);
+    let running = Running::start(command.args(arguments));
+    running.error_line("\"capturing\"", |line| line.contains(" capturing: ").then_some(()));
+    running
+}
+
+/// A line of `/proc/PID/status`, in bytes.
+#[track_caller]
+fn status(pid: u32, name: &str) -> usize {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
+    let kib = line.trim_matches([':', ' ', '\t']).split(' ').next().expect("a number");
+    kib.parse::<usize>().expect("a number") << 10
+}
+
+/// The number behind `name=` in the summary.
+#[track_caller]
+fn of_summary(stderr: &str, name: &str) -> u64 {
+    let number = stderr.split([' ', '\n']).find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {name}: {stderr}"))
+}
+
+#[test]
+fn a_body_of_a_gib_goes_through_64_mib() {
+    const BODY: u64 = 1 << 30;
+    let lab = Lab::new();
+    let server = lab.server(&["--write-size", "16384"]);
+    let only_client = ["--memory-limit", "64", "--mapsize", "1024", "--comm", "tls_client"];
+    let running = start(&lab, Path::new("/dev/null"), &only_client);
+    lab.client(server.port, &format!("/bytes/{BODY}/7"), &[]);
+    let most = status(running.pid(), "VmHWM");
+    running.signal(Signal::INT);
+    let ended = running.finish().succeeded();
+    let passed = of_summary(&ended.stderr, "bytes") + of_summary(&ended.stderr, "lost");
+    assert!(passed > BODY, "{}", ended.stderr);
+    assert!(most <= 64 << 20, "{most} bytes");
+}
+
+/// Opens connections to itself, so many and then more: each has one exchange, and stays.
+const KEEPS: &str = r"
+import resource, socket, ssl, time
+server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+server.load_cert_chain('cert.pem', 'key.pem')
+client = ssl._create_unverified_context()
+kept = []
+def step(call):
+    try:
+        call()
+    except ssl.SSLWantReadError:
+        pass
+resource.setrlimit(resource.RLIMIT_NOFILE, (10000, 10000))
+for count in 300, 1500:
+    for n in range(count):
+        near, far = socket.socketpair()
+        near.setblocking(False), far.setblocking(False)
+        a = client.wrap_socket(near, server_hostname='a', do_handshake_on_connect=False)
+        b = server.wrap_socket(far, server_side=True, do_handshake_on_connect=False)
+        for _ in range(3):
+            step(a.do_handshake), step(b.do_handshake)
+        a.sendall(b'GET / HTTP/1.1\r\nHost: example.org\r\nUser-Agent: lab\r\nAccept: */*\r\n\r\n')
+        b.recv(1000)
+        b.sendall(b'HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nanswer')
+        a.recv(1000)
+        kept.append((a, b))
+    print('open', len(kept), flush=True)
+time.sleep(60)
+";
+
+#[test]
+fn an_idle_connection_takes_4_kib() {
+    let lab = Lab::new();
+    let output = lab.path("records");
+    let running = start(&lab, &output, &[]);
+    let mut command = lab.command("/usr/bin/python3");
+    let program = Running::start(command.args(["-c", KEEPS]));
+    let mut few = 0;
+    for open in [300, 1800] {
+        let line = format!("open {open}");
+        program.line(&line, |shown| (shown == line).then_some(()));
+        // Two messages at both ends.
+        wait_for("all messages", || (read_text(&output).lines().count() == 4 * open).then_some(()));
+        if open == 300 {
+            few = status(running.pid(), "VmRSS");
+        }
+    }
+    wait_for("at most 4 KiB for each connection", || {
+        let each = status(running.pid(), "VmRSS").saturating_sub(few) / (2 * 1500);
+        (each <= 4096).then_some(())
+    });
+}
