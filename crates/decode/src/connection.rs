@@ -129,11 +129,23 @@ impl Connection {
     pub fn flush(&mut self, out: &mut Out<'_>) {
         if self.holds_back() {
             for dir in Direction::BOTH {
-                let held = &mut self.held[dir as usize];
-                raw(dir, held.unseen(), out);
-                held.mark_shown();
+                self.show(dir, out);
             }
         }
+    }
+
+    /// Bytes of `dir` follow. Gives out as [`Connection::flush`] does what is held of the other direction while the
+    /// protocol is not known: it may be all there is of a message, and it came before.
+    pub fn keep_order(&mut self, dir: Direction, out: &mut Out<'_>) {
+        if self.session.is_none() {
+            self.show(dir.other(), out);
+        }
+    }
+
+    fn show(&mut self, dir: Direction, out: &mut Out<'_>) {
+        let held = &mut self.held[dir as usize];
+        raw(dir, held.unseen(), out);
+        held.mark_shown();
     }
 
     /// Whether [`Connection::flush`] would give out anything.

@@ -49,9 +49,23 @@ impl Lanes {
     /// Takes one part.
     pub fn accept(&mut self, context: &Context<'_>, lane: Lane, part: Part<'_>, sinks: &mut FilteredSinks) {
         self.messages += u64::from(matches!(part, Part::End(_) | Part::Whole(_)));
+        if matches!(part, Part::Start(_) | Part::Unit(_) | Part::Whole(_)) {
+            self.show_other(context, lane, sinks);
+        }
         let (exchange, facts) = self.judge(context, &part, sinks);
         let matched =
             self.in_lane(lane, |assembly| assembly.accept(context, lane, part, (exchange, facts), sinks));
+        self.note_match(matched);
+    }
+
+    /// Shows what the other direction holds: it came before what begins now.
+    fn show_other(&mut self, context: &Context<'_>, lane: Lane, sinks: &mut FilteredSinks) {
+        let other = Lane { direction: lane.direction.other(), ..lane };
+        let assembly = match lane.stream {
+            0 => Some(&mut self.main[other.direction as usize]),
+            _ => self.streams.get_mut(&other),
+        };
+        let matched = assembly.and_then(|assembly| assembly.show(context, other, Extent::Safe, sinks));
         self.note_match(matched);
     }
 

@@ -110,7 +110,11 @@ impl Stream {
 
     /// Takes plaintext; answers how many bytes were missing before it.
     pub fn push(&mut self, piece: &Piece<'_>, sinks: &mut FilteredSinks) -> u64 {
-        let Self { process, connection, decoder, lanes, expected, .. } = self;
+        let Self { process, connection, decoder, lanes, expected, last, .. } = self;
+        if !sinks.filter().is_active() {
+            let earlier = Context { process, connection, time: last.0, tid: last.1 };
+            decoder.keep_order(piece.direction, &mut |lane, part| lanes.accept(&earlier, lane, part, sinks));
+        }
         let context = Context { process, connection, tid: piece.tid, time: piece.time };
         let expected = &mut expected[piece.direction as usize];
         let lost = piece.position.saturating_sub(*expected);

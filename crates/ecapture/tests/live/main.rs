@@ -28,6 +28,7 @@ mod http_messages;
 mod keylog;
 mod keylog_file;
 mod loss;
+mod many;
 mod mariadb;
 mod memory;
 mod old_kernels;
