@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::capture::ecapture;
-use crate::lab::{Lab, read_text};
+use crate::capture::{Capture, ecapture};
+use crate::lab::{Lab, read_text, say};
 use crate::process::{Running, wait_for};
+use crate::record::Records;
 
 /// Captures what uses the library of the lab.
 fn start(lab: &Lab, output: &Path, arguments: &[&str]) -> Running {
@@ -50,9 +52,9 @@ fn a_body_of_a_gib_goes_through_64_mib() {
     assert!(most <= 64 << 20, "{most} bytes");
 }
 
-/// Opens connections to itself, so many and then more: each has one exchange, and stays.
+/// Opens connections to itself, so many and, when a line comes, more: each has one exchange, and stays.
 const KEEPS: &str = r"
-import resource, socket, ssl, time
+import resource, socket, ssl, sys
 server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 server.load_cert_chain('cert.pem', 'key.pem')
 client = ssl._create_unverified_context()
@@ -77,7 +79,7 @@ for count in 300, 1500:
         a.recv(1000)
         kept.append((a, b))
     print('open', len(kept), flush=True)
-time.sleep(60)
+    sys.stdin.readline()
 ";
 
 #[test]
@@ -86,7 +88,8 @@ fn an_idle_connection_takes_4_kib() {
     let output = lab.path("records");
     let running = start(&lab, &output, &[]);
     let mut command = lab.command("/usr/bin/python3");
-    let program = Running::start(command.args(["-c", KEEPS]));
+    let mut program = Running::start_with_input(command.args(["-c", KEEPS]).stdin(Stdio::piped()));
+    let mut input = program.input();
     let mut few = 0;
     for open in [300, 1800] {
         let line = format!("open {open}");
@@ -95,10 +98,75 @@ fn an_idle_connection_takes_4_kib() {
         wait_for("all messages", || (read_text(&output).lines().count() == 4 * open).then_some(()));
         if open == 300 {
             few = status(running.pid(), "VmRSS");
+            say(&mut input, "\n");
         }
     }
     wait_for("at most 4 KiB for each connection", || {
         let each = status(running.pid(), "VmRSS").saturating_sub(few) / (2 * 1500);
         (each <= 4096).then_some(())
     });
+}
+
+/// Opens connections to itself, each in the middle of a long head. When a line comes, they go on.
+const UNFINISHED: &str = r"
+import resource, socket, ssl, sys
+server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+server.load_cert_chain('cert.pem', 'key.pem')
+client = ssl._create_unverified_context()
+resource.setrlimit(resource.RLIMIT_NOFILE, (10000, 10000))
+def step(call):
+    try:
+        call()
+    except ssl.SSLWantReadError:
+        pass
+def move(a, b, data):
+    a.sendall(data)
+    while data:
+        data = data[len(b.recv(16384)):]
+pairs = []
+for n in range(200):
+    near, far = socket.socketpair()
+    near.setblocking(False), far.setblocking(False)
+    a = client.wrap_socket(near, server_hostname='a', do_handshake_on_connect=False)
+    b = server.wrap_socket(far, server_side=True, do_handshake_on_connect=False)
+    for _ in range(3):
+        step(a.do_handshake), step(b.do_handshake)
+    move(a, b, b'GET / HTTP/1.1\r\nLong: ' + b'x' * 60000)
+    pairs.append((a, b))
+print('open', flush=True)
+sys.stdin.readline()
+for a, b in pairs:
+    move(a, b, b'\r\n\r\n')
+";
+
+#[test]
+fn connections_are_given_up_when_memory_is_short() {
+    const HEAD: usize = "GET / HTTP/1.1\r\nLong: ".len() + 60_000 + 4;
+    let lab = Lab::new();
+    let capture = Capture::start([
+        "--mapsize",
+        "65536",
+        "--memory-limit",
+        "32",
+        "--libssl",
+        lab.libssl.to_str().expect("UTF-8"),
+    ]);
+    let mut command = lab.command("/usr/bin/python3");
+    let mut program = Running::start_with_input(command.args(["-c", UNFINISHED]).stdin(Stdio::piped()));
+    let pid = program.pid();
+    let mut input = program.input();
+    program.line("\"open\"", |line| (line == "open").then_some(()));
+    let shown = |records: &Records| records.of(pid).0.iter().map(|record| record.data().len()).sum::<usize>();
+    // Nothing of a head is kept from the reader for long.
+    wait_for("all heads", || (shown(&capture.so_far()) == 400 * (HEAD - 4)).then_some(()));
+    say(&mut input, "\n");
+    program.finish().succeeded();
+    let captured = capture.stop();
+    let given_up = captured.summary().get("given_up");
+    assert!((1..400).contains(&given_up), "{given_up}");
+    let records = captured.complete().of(pid);
+    assert_eq!(shown(&records), 400 * HEAD);
+    // Of those that were not given up, the end is known as such.
+    let ended = records.only(|record| record.kind() == "HTTP/1.1 request").connections().len() as u64;
+    assert_eq!(ended, 400 - given_up);
 }
