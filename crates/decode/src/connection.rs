@@ -2,6 +2,7 @@
 use std::mem;
 
 use crate::held::Held;
+use crate::notes::Note;
 use crate::part::{Direction, Part};
 use crate::session::{Flow, Next, Out, Session, lane, raw, recognised, release};
 use crate::sniff::{INSIDE, TESTS, Test, sniff};
@@ -98,6 +99,29 @@ impl Connection {
             }
         }
         self.session = None;
+    }
+
+    /// Bytes that it has allocated; of decoders an estimate. Looks at everything that is open.
+    pub fn memory(&self) -> usize {
+        let held: usize = self.held.iter().map(Held::memory).sum();
+        held + self.session.as_deref().map_or(0, |session| size_of_val(session) + session.memory())
+    }
+
+    /// Gives out and forgets everything, to make room: messages that are open end here, marked as [`Note::Crowded`].
+    /// What comes next is looked at as if we joined in the middle.
+    pub fn give_up(&mut self, out: &mut Out<'_>) {
+        self.finish(&mut |lane, part| match part {
+            Part::End(mut end) => {
+                end.complete = false;
+                end.notes.add(Note::Crowded);
+                out(lane, Part::End(end));
+            }
+            Part::Whole(mut whole) => {
+                whole.notes.add(Note::Crowded);
+                out(lane, Part::Whole(whole));
+            }
+            part => out(lane, part),
+        });
     }
 
     /// Gives out as `Raw` what has been held back too long for a reader who waits. It is still remembered:

@@ -5,6 +5,7 @@ mod seen;
 use std::path::Path;
 
 use decode::Direction::{self, Received, Sent};
+use decode::{Connection, Limits};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use seen::{Item, Seen, Tap};
@@ -116,6 +117,52 @@ fn nothing_secret_is_shown() {
     for name in NAMES {
         let lines = run(&calls(name), |call| vec![call]).lines();
         assert!(!lines.contains("hunter"), "{name}: {lines}");
+    }
+}
+
+/// Between messages, nothing but what later messages refer to is kept: also the windows of permessage-deflate, one of
+/// which is begun anew for each message in `websocket_forget`, and fields of kilobytes in the tables of HPACK.
+#[test]
+fn idle_connections_are_small() {
+    for name in NAMES {
+        let referred_to = match name {
+            "websocket_keep" => 2 * (44 << 10),
+            "websocket_forget" => 44 << 10,
+            "h2_continuation" => 2 << 10,
+            _ => 0,
+        };
+        let mut connection = Connection::new(Limits::default());
+        for (dir, call) in calls(name) {
+            connection.push(dir, &call, &mut |_, _| {});
+        }
+        let memory = size_of::<Connection>() + connection.memory();
+        assert!(memory <= 4096 + referred_to, "{name}: {memory} bytes");
+    }
+}
+
+/// A connection that is given up in the middle of anything keeps nothing, and every byte is accounted for.
+#[test]
+fn given_up_anywhere() {
+    for name in NAMES {
+        let calls = calls(name);
+        for at in 0..=calls.len() {
+            let (mut connection, mut seen) = (Connection::new(Limits::default()), Seen::default());
+            for (index, (dir, call)) in calls.iter().enumerate() {
+                let (first, second) = call.split_at(call.len() / 2);
+                connection.push(*dir, first, &mut |lane, part| seen.add(lane, part));
+                if index == at {
+                    connection.give_up(&mut |lane, part| seen.add(lane, part));
+                    assert_eq!(connection.memory(), 0, "{name}");
+                }
+                connection.push(*dir, second, &mut |lane, part| seen.add(lane, part));
+            }
+            connection.finish(&mut |lane, part| seen.add(lane, part));
+            for dir in Direction::BOTH {
+                let pushed: u64 =
+                    calls.iter().filter(|(d, _)| *d == dir).map(|(_, call)| call.len() as u64).sum();
+                assert_eq!(seen.bytes(dir), pushed, "{name} at {at}: {}", seen.lines());
+            }
+        }
     }
 }
 

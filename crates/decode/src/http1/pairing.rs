@@ -49,6 +49,11 @@ impl Pairing {
         }
     }
 
+    /// Bytes that it has allocated.
+    pub fn memory(&self) -> usize {
+        self.waiting.iter().map(|queue| queue.capacity() * size_of::<(Asked, u64)>()).sum()
+    }
+
     /// Something was lost: which response belongs to which request cannot be known any more.
     pub fn forget(&mut self) {
         self.waiting = Default::default();

@@ -6,6 +6,6 @@ mod manual;
 mod packets;
 
 pub use args::{Cli, Command, Extcap};
-pub use config::{Config, Format, KeyLogTarget, colours};
+pub use config::{Config, Destination, Format, KeyLogTarget, Target, colours, network};
 pub use manual::write as write_manual;
 pub use packets::PacketConfig;

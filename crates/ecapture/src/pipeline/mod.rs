@@ -3,7 +3,9 @@
 mod account;
 mod clock;
 mod commands;
+mod containers;
 mod departed;
+mod filtered;
 mod keys;
 mod lanes;
 mod message;
@@ -17,12 +19,15 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rustc_hash::FxHashMap;
 
 use crate::bpf::{Block, Body, Data, Event, Interface, Source, events};
+use crate::filter::Filter;
 use crate::record::Direction;
 use crate::sinks::Sinks;
 pub use account::Account;
 use clock::Clock;
 pub use commands::{Commands, Totals};
+use containers::Containers;
 use departed::Departed;
+use filtered::FilteredSinks;
 use keys::Keys;
 use packets::Packets;
 use stream::{Piece, Stream};
@@ -45,13 +50,15 @@ pub struct Pipeline {
     now: u64,
     keys: Keys,
     packets: Packets,
-    sinks: Sinks,
+    containers: Containers,
+    sinks: FilteredSinks,
     account: Account,
 }
 
 impl Pipeline {
-    /// A pipeline that writes to `sinks`. `interfaces` describes each interface before its first packet comes.
-    pub fn new(sinks: Sinks, interfaces: Receiver<Interface>) -> Self {
+    /// A pipeline that writes to `sinks` what `filter` leaves. `interfaces` describes each interface before its first
+    /// packet comes.
+    pub fn new(sinks: Sinks, filter: Filter, interfaces: Receiver<Interface>) -> Self {
         Self {
             streams: FxHashMap::default(),
             by_process: FxHashMap::default(),
@@ -61,7 +68,8 @@ impl Pipeline {
             now: Clock::now(),
             keys: Keys::default(),
             packets: Packets::new(interfaces),
-            sinks,
+            containers: Containers::default(),
+            sinks: FilteredSinks::new(sinks, filter),
             account: Account::default(),
         }
     }
@@ -96,7 +104,8 @@ impl Pipeline {
         all.into_iter().for_each(|id| self.end(id, None));
         self.sinks.flush();
         (self.account.keys, self.account.keys_refused) = (self.keys.lines, self.keys.refused);
-        (self.account, self.sinks)
+        self.account.left_out = self.sinks.left_out;
+        (self.account, self.sinks.into_sinks())
     }
 
     fn take(&mut self, record: &[u8]) {
@@ -110,7 +119,8 @@ impl Pipeline {
                 self.account.processes.insert(info.pid);
                 self.account.connections += 1;
                 self.by_process.entry(info.pid).or_default().push(event.stream);
-                self.streams.insert(event.stream, Stream::new(event.stream, info));
+                let container = self.containers.of(info.pid);
+                self.streams.insert(event.stream, Stream::new(event.stream, info, container));
             }
             Body::Peer(peer) => {
                 if let Some(stream) = self.streams.get_mut(&event.stream) {
@@ -225,6 +235,7 @@ impl Pipeline {
     /// Ends the streams of processes of which nothing more can come.
     fn forget_ended(&mut self, is_idle: bool) {
         for pid in self.departed.gone(is_idle) {
+            self.containers.forget(pid);
             for id in self.by_process.remove(&pid).unwrap_or_default() {
                 self.end(id, None);
             }

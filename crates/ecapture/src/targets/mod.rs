@@ -1,5 +1,6 @@
 //! Which files to hook: those that processes run code from, now and later.
 
+mod container;
 mod discovery;
 mod endings;
 mod foreign;
@@ -9,6 +10,7 @@ mod origin;
 mod procfs;
 mod watch;
 
+pub use container::container;
 pub use discovery::Discovery;
 pub use endings::Endings;
 pub use interfaces::{Interfaces, Selection, names as interface_names};

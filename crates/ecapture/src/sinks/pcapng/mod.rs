@@ -12,7 +12,8 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Output, Sink, keylog};
+use super::direct::Direct;
+use super::{Sink, keylog};
 use crate::escape;
 use crate::record::{Flow, Interface, Packet, Record, Secret, Traffic};
 use blocks::Description;
@@ -43,7 +44,7 @@ pub enum Comments {
 /// Writes a capture.
 pub struct Pcapng {
     files: Files,
-    output: Output,
+    output: Direct,
     comments: Comments,
     snaplen: u32,
     filter: String,
