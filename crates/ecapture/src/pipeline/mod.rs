@@ -265,30 +265,29 @@ impl Pipeline {
     }
 
     /// Gives up streams until some memory is free, those first that were quiet for longest: what they are in the middle
-    /// of, then what is known of those between messages, at last all.
+    /// of, then what is known of those between messages, at last all. With redaction all at once: what follows could be
+    /// the rest of a secret, so it is counted and not shown.
     fn make_room(&mut self) {
         let enough = self.memory.limit / 4 * 3;
+        let redacts = self.sinks.filter().redaction.is_some();
         let mut by_age: Vec<(u64, u64)> =
             self.streams.iter().map(|(id, stream)| (stream.touched, *id)).collect();
         by_age.sort_unstable();
-        for idle in [IDLE, size_of::<Stream>()] {
+        for least in [IDLE, size_of::<Stream>(), 0] {
             for (_, id) in &by_age {
                 if self.memory.used <= enough {
                     return;
                 }
-                if let Some(stream) = self.streams.get_mut(id).filter(|stream| stream.memory > idle) {
+                let stream = self.streams.get_mut(id).filter(|stream| stream.memory > least);
+                let Some(stream) = stream else { continue };
+                self.account.given_up += 1;
+                if redacts || least == 0 {
+                    self.end(*id, None);
+                } else {
                     stream.give_up(&mut self.sinks);
                     self.memory.weigh(stream);
-                    self.account.given_up += 1;
                 }
             }
-        }
-        for (_, id) in by_age {
-            if self.memory.used <= enough {
-                return;
-            }
-            self.end(id, None);
-            self.account.given_up += 1;
         }
     }
 
