@@ -56,7 +56,15 @@ impl Connection {
             let Some(session) = &mut self.session else {
                 let test = |bytes: &[u8]| sniff(self.tests, bytes);
                 let Some(make) = recognised(dir, rest, held, self.limits.head, out, test) else { return };
-                let session = self.session.insert(make(dir, self.limits));
+                let session = make(dir, self.limits);
+                if !session.holds_text() && self.held.iter().any(|held| held.shown() > 0) {
+                    // A reader has seen its beginning already, and would see it again.
+                    for dir in Direction::BOTH {
+                        release(dir, &mut self.held[dir as usize], out);
+                    }
+                    return raw(dir, rest, out);
+                }
+                let session = self.session.insert(session);
                 if !session.holds_text() {
                     for dir in [dir, dir.other()] {
                         let start = mem::take(&mut self.held[dir as usize]);
