@@ -92,7 +92,7 @@ FUZZ_LIMITS  = -timeout=60 -rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=10485
 # One of FUZZ_TARGETS, from the inputs in a folder and those that once broke it.
 FUZZ = $(STEP) "fuzz $(1)" cargo fuzz run -s none $(1) $(2)/$(1) $(wildcard fuzz/regressions/$(1)) -- $(FUZZ_LIMITS)
 # About 30 s for each on a small machine.
-FUZZ_RUNS_decode  = 100000
+FUZZ_RUNS_decode  = 300000
 FUZZ_RUNS_inspect = 2000
 fuzz-fixed: ## each fuzz target on its seeds, on what once broke it, and on inputs made of these: always the same ones
 	@rm -rf fuzz/corpus/fixed && fuzz/seeds fuzz/corpus/fixed
