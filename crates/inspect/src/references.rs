@@ -83,7 +83,7 @@ impl Wanted {
 /// Without the short jumps of x86_64, which reach 128 bytes.
 pub(crate) fn references(binary: &Binary<'_>, wanted: &Wanted) -> Result<Option<Vec<Reference>>, ElfError> {
     let (mut hits, mut left) = (Vec::new(), MOST);
-    for load in binary.headers.loads.iter().filter(|load| load.executable) {
+    for load in binary.instructions() {
         let Some(rest) = left.checked_sub(load.file.len) else { return Ok(None) };
         left = rest;
         let mut registers = Registers::default();

@@ -74,11 +74,11 @@ pub(super) fn find(
 ) -> Result<Result<Findings, Why>, ElfError> {
     let sources: Vec<_> = survey.sources().collect();
     let wanted = sources.iter().flat_map(|source| source.starts.iter().cloned()).collect();
-    let outline = match Outline::new(binary, survey, &wanted)? {
+    let mut decoder = Decoder::default();
+    let outline = match Outline::new(binary, survey, &wanted, &mut decoder)? {
         Ok(outline) => outline,
         Err(why) => return Ok(Err(why)),
     };
-    let mut decoder = Decoder::default();
     let mut library = Library {
         outline,
         functions: Vec::new(),
@@ -164,13 +164,13 @@ impl Library<'_, '_> {
         let decrypting: BTreeSet<_> = self.with(&[UNINITIALIZED, HANDSHAKE_FAILURE]).collect();
         let mut near = decrypting.clone();
         for start in &decrypting {
-            near.extend(self.outline.entries(*start, decoder).all());
+            near.extend(self.outline.entries(*start).all());
         }
         let readers: Vec<_> = near.iter().filter_map(|start| self.reader(*start, decoder)).collect();
         let mut starts: BTreeSet<_> =
             readers.iter().filter(|reader| reader.consumes).map(|reader| reader.start).collect();
         for peek in readers.iter().filter(|reader| !reader.consumes) {
-            let callers = self.outline.entries(peek.start, decoder).all();
+            let callers = self.outline.entries(peek.start).all();
             starts.extend(callers.filter(|caller| self.reads_through(*caller, peek, decoder)));
         }
         only(starts, "no function is seen to read what is decrypted", "several functions may be it")
