@@ -16,6 +16,8 @@ SUFFICIENT = {
     "read": ({"ssl_read_internal"}, {"SSL_read", "SSL_read_ex"}),
     "write": ({"ssl_write_internal"}, {"SSL_write", "SSL_write_ex", "SSL_write_ex2"}),
 }
+# Files of other libraries are in the corpus to see that none of them is taken for one of these.
+FAMILY = ("OpenSSL", "BoringSSL", "LibreSSL", "OpenSSL or a fork")
 DOES = {"read": "gives plaintext: ", "write": "takes plaintext: ", "secret": "hands over a secret: "}
 OFFSETS = {"client_random": ["client random"], "master": ["master secret", "its length"], "exporter": ["exporter secret"]}
 
@@ -47,7 +49,7 @@ class Verdict:
 def judge(entry, form, file, ecapture):
     report, usage = inspect(ecapture, file)
     truth, none = entry.get("truth", {}), entry.get("none", {})
-    libraries = report.get("libraries", [])
+    libraries = [library for library in report.get("libraries", []) if library["name"] in FAMILY]
     library = libraries[0] if libraries else {"functions": [], "offsets": [], "notes": [report.get("refused", "")]}
     answers = {}
     for need in NEEDS:
