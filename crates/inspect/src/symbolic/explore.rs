@@ -13,6 +13,8 @@ use crate::code::{Code, Condition, Decoder, Effect, Flow, Insn, Target};
 /// Most paths, instructions on all of them, and times that one path comes to the same instruction.
 const MOST_PATHS: usize = 256;
 const MOST_STEPS: usize = 1 << 13;
+/// Most instructions until one way to a goal is found.
+const MOST_STEPS_TO_GOAL: usize = 1 << 11;
 const MOST_TIMES: u8 = 64;
 /// How often a path is taken in two at the same instruction.
 const MOST_FORKS: u8 = 2;
@@ -135,7 +137,8 @@ impl<'c, 'd> Explorer<'c, 'd> {
     ) -> Option<()> {
         loop {
             self.steps += 1;
-            if self.steps > MOST_STEPS {
+            let most = if self.goal.is_some() { MOST_STEPS_TO_GOAL } else { MOST_STEPS };
+            if self.steps > most {
                 return None;
             }
             if self.goal.as_mut().is_some_and(|goal| !goal.passes(&way)) {
