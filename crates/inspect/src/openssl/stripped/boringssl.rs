@@ -31,6 +31,8 @@ const BAD_LENGTH: u64 = 111;
 struct Library<'b, 'f> {
     outline: Outline<'b, 'f>,
     functions: Vec<Reporting>,
+    /// Those that are only pointed to.
+    pointed_to: Vec<Reporting>,
     evidence: Evidence,
 }
 
@@ -82,11 +84,16 @@ pub(super) fn find(
     let mut library = Library {
         outline,
         functions: Vec::new(),
+        pointed_to: Vec::new(),
         evidence: Evidence::ErrorCodes { source: source.path.clone() },
     };
     for function in library.outline.functions(&mut decoder) {
         let Some(body) = library.outline.body(&function, &mut decoder) else { continue };
         library.functions.push(Reporting::new(function, &body, &sources));
+    }
+    for function in library.outline.pointed_to() {
+        let Some(body) = library.outline.body(&function, &mut decoder) else { continue };
+        library.pointed_to.push(Reporting::new(function, &body, &sources));
     }
     library.findings(&mut decoder).map(Ok)
 }
@@ -118,7 +125,8 @@ struct Reader {
 impl Library<'_, '_> {
     fn findings(&mut self, decoder: &mut Decoder) -> Result<Findings, ElfError> {
         let mut findings = Findings::new(Flavour::BoringSsl);
-        findings.sessions = established::find(&self.outline, &self.functions, decoder);
+        let reporting = || self.functions.iter().chain(&self.pointed_to);
+        findings.sessions = established::find(&self.outline, reporting, decoder);
         for (name, start) in [("SSL_read", self.read(decoder)), ("SSL_write", self.write(decoder))] {
             let found = match start {
                 Ok(start) => self.outline.extent(start, decoder)?.ok_or("its start is not sure"),

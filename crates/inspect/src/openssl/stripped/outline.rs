@@ -17,6 +17,7 @@ use crate::openssl::internal::Why;
 use crate::openssl::source::Source;
 use crate::openssl::survey::Survey;
 use crate::references::{Reference, Use, Wanted, references};
+use crate::relocation::pointers;
 use crate::site::function_code;
 use crate::symbolic::{Event, Explorer, Id, Next, Pool, State};
 
@@ -30,6 +31,8 @@ pub(super) struct Outline<'b, 'f> {
     pieces: BTreeMap<u64, Piece>,
     /// Wanted addresses that are referred to from where no function is.
     pub(super) astray: BTreeSet<u64>,
+    /// Instructions that load a wanted address behind a function that is called, but not as part of it.
+    behind: BTreeMap<u64, u64>,
     /// How much of [`MOST_CODE`] is left.
     left: Cell<u64>,
 }
@@ -85,7 +88,7 @@ impl<'b, 'f> Outline<'b, 'f> {
             Err(why) => return Ok(Err(why)),
         };
         let (pieces, astray, left) = (BTreeMap::new(), BTreeSet::new(), Cell::new(MOST_CODE));
-        let mut outline = Self { binary, functions, pieces, astray, left };
+        let mut outline = Self { binary, functions, pieces, astray, behind: BTreeMap::new(), left };
         for &Reference { at, to, .. } in survey.loads.iter().filter(|load| wanted.contains(load.to)) {
             match outline.functions.around(at) {
                 Some(extent) => drop(outline.piece(extent).loads.insert(at, to)),
@@ -182,8 +185,25 @@ impl<'b, 'f> Outline<'b, 'f> {
         function.loads.retain(|at, to| {
             let own = body.as_ref().is_some_and(|body| body.reaches(*at));
             self.astray.extend((!own).then_some(*to));
+            self.behind.extend((!own).then_some((*at, *to)));
             own
         });
+    }
+
+    /// Functions that nothing calls, but data points to, as far as they load something wanted. A pointer may as well be
+    /// to a place inside of a function, so that what such code shows is a weak sign.
+    pub(super) fn pointed_to(&self) -> Vec<Function> {
+        let around = |at: &u64| self.functions.around(*at);
+        let starts = pointers(self.binary, &self.behind.keys().filter_map(around).collect());
+        let mut functions: BTreeMap<u64, Function> = BTreeMap::new();
+        for (&at, &to) in &self.behind {
+            let Some(extent) = around(&at) else { continue };
+            let Some(&start) = starts.range(extent.start..=at).next_back() else { continue };
+            let end = starts.range(at + 1..extent.end.max(at + 1)).next().copied().unwrap_or(extent.end);
+            let function = || Function { extent: start..end, ..Function::default() };
+            functions.entry(start).or_insert_with(function).loads.insert(at, to);
+        }
+        functions.into_values().collect()
     }
 
     /// Whether a function starts there for sure: also by a disassembly of what calls it.
