@@ -111,7 +111,8 @@ impl<'f> Binary<'f> {
         self.segment_at(address).is_some_and(|load| load.executable)
     }
 
-    /// Where instructions are: by section where there are sections, as a segment may hold constants, too.
+    /// Where instructions are: by section where there are sections, as a segment may hold constants, too. No byte is
+    /// in two of them but by segments that overlap.
     pub(crate) fn instructions(&self) -> Vec<Segment> {
         let sections = self.headers.sections.iter().filter(|section| {
             let flags = section.sh_flags.get(LE).0;
@@ -130,8 +131,9 @@ impl<'f> Binary<'f> {
                 fits.then_some(Segment { address, file, ..*load })
             })
             .collect();
+        let apart = |pair: &[Segment]| pair[1].address.checked_sub(pair[0].address) >= Some(pair[0].file.len);
         by_section
-            .filter(|sections| !sections.is_empty())
+            .filter(|sections| !sections.is_empty() && sections.windows(2).all(apart))
             .unwrap_or_else(|| self.headers.loads.iter().filter(|load| load.executable).copied().collect())
     }
 

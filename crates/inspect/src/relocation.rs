@@ -8,6 +8,7 @@ use object::LittleEndian;
 use object::elf::{self, Rela64, Sym64};
 
 use crate::binary::{Binary, Machine};
+use crate::constants;
 use crate::header::{LE, records, table};
 use crate::read::Range;
 use crate::references::Wanted;
@@ -99,10 +100,13 @@ pub(crate) fn pointers(binary: &Binary<'_>, wanted: &Wanted) -> BTreeSet<u64> {
         }
     };
     relatives(binary, |_, value| add(value));
+    let mut left = constants::MOST;
     for load in binary.headers.loads.iter().filter(|load| !load.executable) {
         let unaligned = load.address.wrapping_neg() % 8;
+        let range = Range { len: load.file.len.min(left), ..load.file };
+        left -= range.len;
         // A read error ends the walk early, as above.
-        let _ = binary.source.walk(load.file, 8, "data", |_, piece| {
+        let _ = binary.source.walk(range, 8, "data", |_, piece| {
             let words = piece.get(unaligned as usize..).unwrap_or_default().as_chunks().0;
             words.iter().for_each(|word| add(u64::from_le_bytes(*word)));
             ControlFlow::Continue(())

@@ -125,8 +125,8 @@ struct Reader {
 impl Library<'_, '_> {
     fn findings(&mut self, decoder: &mut Decoder) -> Result<Findings, ElfError> {
         let mut findings = Findings::new(Flavour::BoringSsl);
-        let reporting = || self.functions.iter().chain(&self.pointed_to);
-        findings.sessions = established::find(&self.outline, reporting, decoder);
+        let reporting: Vec<_> = self.functions.iter().chain(&self.pointed_to).collect();
+        findings.sessions = established::find(&self.outline, &reporting, decoder);
         for (name, start) in [("SSL_read", self.read(decoder)), ("SSL_write", self.write(decoder))] {
             let found = match start {
                 Ok(start) => self.outline.extent(start, decoder)?.ok_or("its start is not sure"),
