@@ -5,6 +5,8 @@ import os
 import subprocess
 from dataclasses import dataclass
 
+# Other programs take the caches away: on a busy machine one run may cost twice as much.
+RUNS = 5
 NEEDS = ("read", "write", "secret", "client_random", "master", "exporter")
 # The functions that move plaintext, and where they leave the number of bytes.
 MOVED = {
@@ -42,12 +44,12 @@ class Verdict:
     entry: dict
     form: str
     answers: dict
-    seconds: float  # CPU time
+    seconds: float  # CPU time, the lowest of RUNS
     memory: int  # peak resident set, in KiB
 
 
 def judge(entry, form, file, ecapture):
-    report, usage = inspect(ecapture, file)
+    report, usage = min((inspect(ecapture, file) for _ in range(RUNS)), key=lambda run: cpu_time(run[1]))
     truth, none = entry.get("truth", {}), entry.get("none", {})
     libraries = [library for library in report.get("libraries", []) if library["name"] in FAMILY]
     library = libraries[0] if libraries else {"functions": [], "offsets": [], "notes": [report.get("refused", "")]}
@@ -65,7 +67,11 @@ def judge(entry, form, file, ecapture):
     strays = stray_functions(library, truth.get("other", {}))
     if strays:
         answers["other"] = Answer("wrong", strays)
-    return Verdict(entry, form, answers, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+    return Verdict(entry, form, answers, cpu_time(usage), usage.ru_maxrss)
+
+
+def cpu_time(usage):
+    return usage.ru_utime + usage.ru_stime
 
 
 def inspect(ecapture, file):
