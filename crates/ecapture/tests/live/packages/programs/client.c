@@ -19,7 +19,8 @@ static void check(int good, const char *what)
 static void get(SSL *ssl, const char *path)
 {
 	char buffer[4096];
-	int length = snprintf(buffer, sizeof(buffer), "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path);
+	int length = snprintf(buffer, sizeof(buffer), "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n",
+			      path);
 	check(SSL_write(ssl, buffer, length) == length, "SSL_write");
 	for (length = 0;;) {
 		int got = SSL_read(ssl, buffer + length, sizeof(buffer) - 1 - length);
