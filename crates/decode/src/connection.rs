@@ -2,6 +2,7 @@
 use std::mem;
 
 use crate::held::Held;
+use crate::notes::Note;
 use crate::part::{Direction, Part};
 use crate::session::{Flow, Next, Out, Session, lane, raw, recognised, release};
 use crate::sniff::{INSIDE, TESTS, Test, sniff};
@@ -55,7 +56,15 @@ impl Connection {
             let Some(session) = &mut self.session else {
                 let test = |bytes: &[u8]| sniff(self.tests, bytes);
                 let Some(make) = recognised(dir, rest, held, self.limits.head, out, test) else { return };
-                let session = self.session.insert(make(dir, self.limits));
+                let session = make(dir, self.limits);
+                if !session.holds_text() && self.held.iter().any(|held| held.shown() > 0) {
+                    // A reader has seen its beginning already, and would see it again.
+                    for dir in Direction::BOTH {
+                        release(dir, &mut self.held[dir as usize], out);
+                    }
+                    return raw(dir, rest, out);
+                }
+                let session = self.session.insert(session);
                 if !session.holds_text() {
                     for dir in [dir, dir.other()] {
                         let start = mem::take(&mut self.held[dir as usize]);
@@ -100,16 +109,51 @@ impl Connection {
         self.session = None;
     }
 
+    /// Bytes that it has allocated; of decoders an estimate. Looks at everything that is open.
+    pub fn memory(&self) -> usize {
+        let held: usize = self.held.iter().map(Held::memory).sum();
+        held + self.session.as_deref().map_or(0, |session| size_of_val(session) + session.memory())
+    }
+
+    /// Gives out and forgets everything, to make room: messages that are open end here, marked as [`Note::Crowded`].
+    /// What comes next is looked at as if we joined in the middle.
+    pub fn give_up(&mut self, out: &mut Out<'_>) {
+        self.finish(&mut |lane, part| match part {
+            Part::End(mut end) => {
+                end.complete = false;
+                end.notes.add(Note::Crowded);
+                out(lane, Part::End(end));
+            }
+            Part::Whole(mut whole) => {
+                whole.notes.add(Note::Crowded);
+                out(lane, Part::Whole(whole));
+            }
+            part => out(lane, part),
+        });
+    }
+
     /// Gives out as `Raw` what has been held back too long for a reader who waits. It is still remembered:
     /// when the rest of the head arrives, its `Start` says how much of it was already shown.
     pub fn flush(&mut self, out: &mut Out<'_>) {
         if self.holds_back() {
             for dir in Direction::BOTH {
-                let held = &mut self.held[dir as usize];
-                raw(dir, held.unseen(), out);
-                held.mark_shown();
+                self.show(dir, out);
             }
         }
+    }
+
+    /// Bytes of `dir` follow. Gives out as [`Connection::flush`] does what is held of the other direction while the
+    /// protocol is not known: it may be all there is of a message, and it came before.
+    pub fn keep_order(&mut self, dir: Direction, out: &mut Out<'_>) {
+        if self.session.is_none() {
+            self.show(dir.other(), out);
+        }
+    }
+
+    fn show(&mut self, dir: Direction, out: &mut Out<'_>) {
+        let held = &mut self.held[dir as usize];
+        raw(dir, held.unseen(), out);
+        held.mark_shown();
     }
 
     /// Whether [`Connection::flush`] would give out anything.

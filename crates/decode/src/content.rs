@@ -98,6 +98,19 @@ impl Content {
         Self { coding, units, tally: Tally::default() }
     }
 
+    /// Bytes that it has allocated.
+    pub fn memory(&self) -> usize {
+        let coding = match &self.coding {
+            Coding::Plain | Coding::Unknown => 0,
+            Coding::Encoded(decoder) => decoder.memory(),
+        };
+        let units = match &self.units {
+            Units::None | Units::Events(_) => 0,
+            Units::Grpc(grpc) => size_of::<Grpc>() + grpc.memory(),
+        };
+        coding + units
+    }
+
     pub fn push(&mut self, bytes: &[u8], out: &mut Out<'_>) {
         if bytes.is_empty() {
             return;

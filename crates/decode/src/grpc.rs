@@ -66,6 +66,14 @@ impl Grpc {
         Self { codings, limits, place: START, notes: Notes::default() }
     }
 
+    /// Bytes that it has allocated.
+    pub fn memory(&self) -> usize {
+        match &self.place {
+            Place::Message { coding: Coding::Encoded(decoder), .. } => decoder.memory(),
+            Place::Prefix(..) | Place::Message { .. } | Place::Lost => 0,
+        }
+    }
+
     /// Takes the next bytes of the body.
     pub fn push(&mut self, bytes: &[u8], out: &mut Out<'_>) {
         let mut rest = bytes;

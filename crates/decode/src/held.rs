@@ -11,6 +11,11 @@ pub(crate) struct Held {
 }
 
 impl Held {
+    /// Bytes that it has allocated.
+    pub fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     pub fn len(&self) -> usize {
         self.bytes.len()
     }

@@ -24,7 +24,7 @@ pub enum Note {
     Cut,
     /// One side gave the message up.
     Reset,
-    /// More is going on in the connection than is followed.
+    /// More is going on than is followed.
     Crowded,
 }
 

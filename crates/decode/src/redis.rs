@@ -209,6 +209,11 @@ impl Session for Redis {
             *reader = Reader::new(reader.limit);
         }
     }
+
+    fn memory(&self) -> usize {
+        let readers: usize = self.readers.iter().map(Reader::memory).sum();
+        readers + self.waiting.capacity() * size_of::<(u64, bool)>()
+    }
 }
 
 impl Reader {
@@ -225,6 +230,11 @@ impl Reader {
             is_secret: false,
             is_push: false,
         }
+    }
+
+    fn memory(&self) -> usize {
+        let (Place::Line(kept) | Place::Bulk(_, kept)) = &self.place;
+        kept.capacity() + self.text.capacity() + self.command.capacity() + size_of_val(self.levels.as_slice())
     }
 
     fn read<'b>(&mut self, bytes: &'b [u8], is_command: bool) -> Step<'b> {

@@ -19,6 +19,9 @@ pub(crate) trait Session: Send {
     /// No more will come in this direction. Nothing is held back any more.
     fn close(&mut self, dir: Direction, out: &mut Out<'_>);
 
+    /// Bytes that it has allocated, besides itself; of decoders an estimate.
+    fn memory(&self) -> usize;
+
     /// Whether what it holds back means something to a reader who waits.
     fn holds_text(&self) -> bool {
         false

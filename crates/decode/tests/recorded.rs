@@ -5,6 +5,7 @@ mod seen;
 use std::path::Path;
 
 use decode::Direction::{self, Received, Sent};
+use decode::{Connection, Limits};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use seen::{Item, Seen, Tap};
@@ -119,6 +120,52 @@ fn nothing_secret_is_shown() {
     }
 }
 
+/// Between messages, nothing but what later messages refer to is kept: also the windows of permessage-deflate, one of
+/// which is begun anew for each message in `websocket_forget`, and fields of kilobytes in the tables of HPACK.
+#[test]
+fn idle_connections_are_small() {
+    for name in NAMES {
+        let referred_to = match name {
+            "websocket_keep" => 2 * (44 << 10),
+            "websocket_forget" => 44 << 10,
+            "h2_continuation" => 2 << 10,
+            _ => 0,
+        };
+        let mut connection = Connection::new(Limits::default());
+        for (dir, call) in calls(name) {
+            connection.push(dir, &call, &mut |_, _| {});
+        }
+        let memory = size_of::<Connection>() + connection.memory();
+        assert!(memory <= 4096 + referred_to, "{name}: {memory} bytes");
+    }
+}
+
+/// A connection that is given up in the middle of anything keeps nothing, and every byte is accounted for.
+#[test]
+fn given_up_anywhere() {
+    for name in NAMES {
+        let calls = calls(name);
+        for at in 0..=calls.len() {
+            let mut tap = Tap::new();
+            for (index, (dir, call)) in calls.iter().enumerate() {
+                let (first, second) = call.split_at(call.len() / 2);
+                tap.push(*dir, first);
+                if index == at {
+                    tap.give_up();
+                    assert_eq!(tap.connection.memory(), 0, "{name}");
+                }
+                tap.push(*dir, second);
+            }
+            tap.finish();
+            for dir in Direction::BOTH {
+                let pushed: u64 =
+                    calls.iter().filter(|(d, _)| *d == dir).map(|(_, call)| call.len() as u64).sum();
+                assert_eq!(tap.seen.bytes(dir), pushed, "{name} at {at}: {}", tap.lines());
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn random_splits_give_the_same(name in prop::sample::select(&NAMES[..]), cuts in prop::collection::vec(any::<Index>(), 1..6)) {
@@ -133,12 +180,14 @@ proptest! {
         prop_assert_eq!(split.lanes(), whole.lanes());
     }
 
-    /// Bytes flipped, cut out, said twice; gaps told and not told: every byte is accounted for.
+    /// Bytes flipped, cut out, said twice; gaps told and not told; a reader who waits or not: every byte is accounted for,
+    /// once.
     #[test]
     fn damage_is_survived(
         name in prop::sample::select(&NAMES[..]),
         damage in prop::collection::vec((any::<Index>(), any::<Index>(), any::<u8>(), 0..5_u8), 1..8),
         size in 1..4000_usize,
+        is_watched in any::<bool>(),
     ) {
         let mut calls = calls(name);
         let mut gaps = Vec::new();
@@ -161,6 +210,9 @@ proptest! {
                 tap.gap(*dir, *lost);
             }
             for piece in call.chunks(size) {
+                if is_watched {
+                    tap.flush().keep_order(*dir);
+                }
                 tap.push(*dir, piece);
             }
             pushed[*dir as usize] += call.len() as u64;

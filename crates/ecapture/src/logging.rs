@@ -1,25 +1,57 @@
-//! Messages of the program itself: to standard error, and to a file as JSON lines.
+//! Messages of the program itself: to standard error, and to a file or a peer in the network as JSON lines.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use tracing::Level;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::cli::colours;
+use crate::cli::{colours, network};
+use crate::privileges;
+use crate::sinks::{Output, Policy, Running};
 
-/// Starts logging. `file` is made empty or new, and shared with a sink: both write at its end.
+/// Bytes of messages that may wait for a peer; the oldest are dropped.
+const QUEUE: usize = 1 << 20;
+
+/// A log in the network, to be finished at the end of the program.
+pub struct Log(Arc<Mutex<Output>>);
+
+impl Log {
+    /// Gives the peer a short time to take what waits.
+    pub fn finish(&self) {
+        let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).finish(); // nobody is left to tell
+    }
+}
+
+/// A message at a time.
+struct Line<'a>(MutexGuard<'a, Output>);
+
+impl Write for Line<'_> {
+    fn write(&mut self, message: &[u8]) -> io::Result<usize> {
+        self.0.write_all(message)?;
+        self.0.flush()?;
+        Ok(message.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Starts logging. A file at `target` is made empty or new, and shared with a sink: both write at its end.
 ///
 /// # Errors
-/// The file can not be made.
-pub fn start(debug: bool, file: Option<&Path>) -> Result<()> {
+/// The file can not be made, or the address is none.
+pub fn start(debug: bool, target: Option<&Path>) -> Result<Option<Log>> {
     libbpf_rs::set_print(
         debug.then_some((libbpf_rs::PrintLevel::Warn, |_, text| tracing::debug!("{}", text.trim_end()))),
     );
@@ -29,18 +61,38 @@ pub fn start(debug: bool, file: Option<&Path>) -> Result<()> {
         .with_ansi(colours(&io::stderr()))
         .with_writer(io::stderr)
         .with_filter(level);
-    let json = file
-        .map(|path| log_file(path).with_context(|| format!("--logaddr {}", path.display())))
-        .transpose()?
-        .map(|file| {
-            tracing_subscriber::fmt::layer()
-                .json()
-                .flatten_event(true)
-                .with_writer(Arc::new(file))
-                .with_filter(level)
+    let (mut log, mut writer) = (None, None);
+    if let Some(target) = target {
+        writer = Some(match network("--logaddr", target)? {
+            None => {
+                let file = log_file(target).with_context(|| format!("--logaddr {}", target.display()))?;
+                BoxMakeWriter::new(Arc::new(file))
+            }
+            Some(address) => {
+                let (policy, prepare) = (Policy::DropOldest, privileges::drop_all);
+                let output = Output::network(address, Running { queue: QUEUE, policy, prepare })?;
+                let output = Arc::new(Mutex::new(output));
+                log = Some(Log(Arc::clone(&output)));
+                BoxMakeWriter::new(ToPeer(output))
+            }
         });
+    }
+    let json = writer.map(|writer| {
+        tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer).with_filter(level)
+    });
     tracing_subscriber::registry().with(console).with(json).init();
-    Ok(())
+    Ok(log)
+}
+
+/// Makes writers of messages.
+struct ToPeer(Arc<Mutex<Output>>);
+
+impl<'a> MakeWriter<'a> for ToPeer {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Line(self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 fn log_file(path: &Path) -> io::Result<File> {

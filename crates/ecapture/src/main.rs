@@ -5,6 +5,7 @@ mod cli;
 mod escape;
 mod explain;
 mod extcap;
+mod filter;
 mod logging;
 mod pipeline;
 mod preflight;
@@ -58,14 +59,18 @@ fn main() -> ExitCode {
         }
         Some(Command::Man) => return printed(cli::write_manual(&mut io::stdout())),
     }
-    match logging::start(cli.global.debug, cli.global.logaddr.as_deref()).and_then(|()| run(cli)) {
+    let log = match logging::start(cli.global.debug, cli.global.logaddr.as_deref()) {
+        Ok(log) => log,
+        Err(error) => return could_not_start(&error),
+    };
+    let ended = run(cli);
+    if let Some(log) = log {
+        log.finish();
+    }
+    match ended {
         Ok(Ended::AsAsked) => ExitCode::SUCCESS,
         Ok(Ended::SinkFailed) => ExitCode::from(STOPPED_EARLY),
-        Err(error) => {
-            // Paths in messages may hold anything.
-            eprintln!("ecapture: {}", escape::name(&format!("{error:#}")));
-            ExitCode::from(COULD_NOT_START)
-        }
+        Err(error) => could_not_start(&error),
     }
 }
 
@@ -77,6 +82,12 @@ fn run(cli: Cli) -> Result<Ended> {
         },
         _ => run::capture(Config::new(cli)?),
     }
+}
+
+fn could_not_start(error: &anyhow::Error) -> ExitCode {
+    // Paths in messages may hold anything.
+    eprintln!("ecapture: {}", escape::name(&format!("{error:#}")));
+    ExitCode::from(COULD_NOT_START)
 }
 
 /// Nobody is left to tell when standard output is closed.

@@ -48,6 +48,13 @@ pub fn drop_all() {
     }
 }
 
+/// Keeps what a thread needs that makes files in the place of others, in directories of any user.
+pub fn keep_for_files() {
+    if let Err(error) = keep(CapabilitySet::DAC_OVERRIDE) {
+        tracing::warn!("{error:#}");
+    }
+}
+
 /// Puts this thread before others that want the CPU. Without `CAP_SYS_NICE` it stays as it is.
 pub fn hurry() {
     let _ = rustix::process::setpriority_process(None, -20);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 pub use decode::{Direction, Lane};
 
 /// A message of a connection, or a piece of a long one.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
     /// When the process made the call that began this piece, ns since 1970.
     pub time: i64,
@@ -114,6 +114,8 @@ pub struct Process {
     pub uid: u32,
     /// Command name.
     pub comm: String,
+    /// Id of the container that it runs in, 64 hexadecimal digits.
+    pub container: Option<Arc<str>>,
 }
 
 /// A connection of a TLS object.
@@ -312,8 +314,6 @@ pub struct Origin {
     pub login_uid: Option<u32>,
     /// Its terminal: `pts/3`.
     pub terminal: Option<String>,
-    /// The container that it runs in.
-    pub container: Option<String>,
 }
 
 /// A client's session with a server. What is not known is `None`.

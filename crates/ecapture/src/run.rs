@@ -20,17 +20,17 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use crate::bpf::{
     Block, Counters, Features, Interface, KeepReady, Packets, Plan, Programs, Ring, Scope, Shape,
 };
-use crate::cli::{Config, Format, KeyLogTarget, PacketConfig, colours};
+use crate::cli::{Config, Destination, Format, PacketConfig, Target, colours};
+use crate::filter::Filter;
 use crate::pipeline::{Account, Commands, Pipeline, Totals};
 use crate::probes::Wanted;
 use crate::record::Traffic;
-use crate::sinks::{Failure, Json, KeyLog, Output, Pcapng, Sink, Sinks, Style, Text};
+use crate::sinks::{Failure, Json, KeyLog, Output, Pcapng, Policy, Running, Sink, Sinks, Style, Text};
 use crate::targets::{self, Change, Discovery, Endings, Interfaces, Watch};
 use crate::{preflight, privileges};
 
-/// Blocks of 1 MiB that may wait for the pipeline; more wait in the kernel's ring. A download at full speed
-/// takes both CPUs of a small machine, and we catch up after it.
-const QUEUE: usize = 64;
+/// Bytes of a key log that wait: lines of 5,000 connections.
+const KEYS_QUEUE: usize = 4 << 20;
 
 /// How long changes of processes are gathered before they are looked at, once there was one.
 const GATHER: Duration = Duration::from_micros(300);
@@ -48,7 +48,7 @@ pub enum Ended {
 ///
 /// # Errors
 /// What kept the run from starting.
-pub fn capture(config: Config) -> Result<Ended> {
+pub fn capture(mut config: Config) -> Result<Ended> {
     preflight::check()?;
     if let Some(packets) = &config.packets {
         preflight::check_packets(packets.choice.filter.is_some())?;
@@ -69,7 +69,7 @@ pub fn capture(config: Config) -> Result<Ended> {
     let packets = packets.transpose()?;
     let traffic = packets.as_ref().map(Packets::counts).transpose()?;
     let (announce, interfaces) = unbounded();
-    let stages = Stages::start(&programs, &config, sinks, interfaces)?;
+    let stages = Stages::start(&programs, &mut config, sinks, interfaces)?;
     let mut interfaces = match (packets, &config.packets) {
         (Some(packets), Some(wanted)) => {
             Some(Interfaces::start(packets, wanted.interfaces.clone(), announce)?)
@@ -100,7 +100,12 @@ pub fn capture(config: Config) -> Result<Ended> {
     let packets_lost = traffic.map(|traffic| count_packets(&traffic, &mut sinks)).transpose()?;
     let kernel = Programs::read_counters(&counters)?;
     tracing::info!("summary: {}", summary(End { kernel, packets_lost }));
-    Ok(report(sinks.into_failure()))
+    let (deliveries, failure) = sinks.drain();
+    let ended = report(failure);
+    for (sink, delivery) in deliveries {
+        tracing::info!("output {sink}: {delivery}");
+    }
+    Ok(ended)
 }
 
 /// Capabilities for what comes after the start.
@@ -208,15 +213,17 @@ fn keep_ready(config: &Config, features: &Features) -> Result<Option<KeepReady>>
     })
 }
 
+/// One sink for each destination.
 fn sinks(config: &Config, waker: UnixStream) -> Result<Sinks> {
-    let mut sinks = config.key_log.iter().map(key_log).collect::<Result<Vec<_>>>()?;
+    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+    if let Some(target) = &config.key_log {
+        // Always waits: what a lost secret would decrypt is lost with it.
+        sinks.push(Box::new(KeyLog::new(output(target, KEYS_QUEUE, Policy::Wait)?)));
+    }
     let for_records = config.destinations.iter().map(|destination| -> Result<Box<dyn Sink>> {
-        let output = match &destination.file {
-            Some(file) => Output::file(file, destination.shared)
-                .with_context(|| format!("write to {}", file.display()))?,
-            None => Output::stdout(),
-        };
-        Ok(match destination.format {
+        let Destination { target, queue, policy, format } = destination;
+        let output = output(target, *queue, *policy)?;
+        Ok(match *format {
             Format::Text { hex, limit } => {
                 let style = Style { hex, limit, colour: output.is_terminal() && colours(&io::stdout()) };
                 Box::new(Text::new(output, style))
@@ -226,28 +233,32 @@ fn sinks(config: &Config, waker: UnixStream) -> Result<Sinks> {
     });
     sinks.extend(for_records.collect::<Result<Vec<_>>>()?);
     if let Some(packets) = &config.packets {
-        sinks.push(capture_file(packets)?);
+        sinks.push(capture_file(packets, config.memory.packets)?);
     }
     Ok(Sinks::new(sinks, move || {
         let _ = (&waker).write_all(b"!"); // the reader is only gone at the end
     }))
 }
 
-fn key_log(target: &KeyLogTarget) -> Result<Box<dyn Sink>> {
-    Ok(Box::new(match target {
-        KeyLogTarget::Stdout => KeyLog::stdout(),
-        KeyLogTarget::File(path) => {
+fn output(target: &Target, queue: usize, policy: Policy) -> Result<Output> {
+    let running = |prepare| Running { queue, policy, prepare };
+    Ok(match target {
+        Target::Stdout => Output::stdout(running(privileges::drop_all))?,
+        Target::Network(address) => Output::network(address.clone(), running(privileges::drop_all))?,
+        Target::File { path, rotation } => {
             let reopen = Arc::new(AtomicBool::new(false));
             signal_hook::flag::register(SIGHUP, Arc::clone(&reopen))?;
-            KeyLog::file(path, reopen).with_context(|| format!("write to {}", path.display()))?
+            let (keep, rotation) = (rotation.is_none(), rotation.unwrap_or_default());
+            Output::file(path, keep, rotation, reopen, running(privileges::keep_for_files))
+                .with_context(|| format!("write to {}", path.display()))?
         }
-    }))
+    })
 }
 
-fn capture_file(packets: &PacketConfig) -> Result<Box<dyn Sink>> {
+fn capture_file(packets: &PacketConfig, memory: usize) -> Result<Box<dyn Sink>> {
     let PacketConfig { choice, target, comments, .. } = packets;
     let filter = choice.filter.as_ref().map(ToString::to_string).unwrap_or_default();
-    let capture = Pcapng::new(target.clone(), *comments, choice.snaplen, filter);
+    let capture = Pcapng::new(target.clone(), *comments, choice.snaplen, filter, memory);
     Ok(Box::new(capture.with_context(|| format!("write to {target}"))?))
 }
 
@@ -272,17 +283,19 @@ struct Stages {
 impl Stages {
     fn start(
         programs: &Programs,
-        config: &Config,
+        config: &mut Config,
         sinks: Sinks,
         interfaces: Receiver<Interface>,
     ) -> Result<Self> {
-        let (blocks, filled) = bounded(QUEUE);
-        let (used, recycled) = bounded(QUEUE);
+        let memory = config.memory;
+        let (blocks, filled) = bounded(memory.blocks); // more wait in the kernel's ring
+        let (used, recycled) = bounded(memory.blocks);
         let (over, ended) = unbounded();
-        let (wanted, status) = (config.wanted, config.status);
+        let (wanted, status, filter) = (config.wanted, config.status, std::mem::take(&mut config.filter));
         let pipeline = thread::Builder::new().name("pipeline".into()).spawn(move || {
             privileges::drop_all();
-            work(wanted, status, sinks, &Queues { filled, ended, used, interfaces })
+            let queues = Queues { filled, ended, used, interfaces };
+            work(wanted, status, sinks, filter, memory.connections, &queues)
         })?;
         let send = move |block| blocks.send(block).is_ok();
         let ring = Ring::start(programs.ring()?, send, recycled, privileges::drop_all)?;
@@ -305,11 +318,19 @@ struct Queues {
 }
 
 /// What the pipeline thread does, until nothing more comes.
-fn work(wanted: Wanted, status: Option<i32>, sinks: Sinks, queues: &Queues) -> (Summary, Sinks) {
+fn work(
+    wanted: Wanted,
+    status: Option<i32>,
+    sinks: Sinks,
+    filter: Filter,
+    memory: usize,
+    queues: &Queues,
+) -> (Summary, Sinks) {
     let Queues { filled, ended, used, interfaces } = queues;
     match wanted {
         Wanted::Tls(subject, _) => {
-            let (mut account, sinks) = Pipeline::new(sinks, interfaces.clone()).run(filled, ended, used);
+            let (mut account, sinks) =
+                Pipeline::new(sinks, filter, memory, interfaces.clone()).run(filled, ended, used);
             account.with_keys = subject.secrets;
             let summary = move |End { kernel, packets_lost }| {
                 let (lost, with_packets) = (packets_lost.unwrap_or_default(), packets_lost.is_some());
@@ -318,7 +339,7 @@ fn work(wanted: Wanted, status: Option<i32>, sinks: Sinks, queues: &Queues) -> (
             (Box::new(summary), sinks)
         }
         Wanted::Commands(program) => {
-            let (totals, sinks) = Commands::new(program, status, sinks).run(filled, ended, used);
+            let (totals, sinks) = Commands::new(program, status, sinks, filter).run(filled, ended, used);
             (Box::new(move |end: End| Totals { kernel: end.kernel, ..totals }.to_string()), sinks)
         }
     }

@@ -159,6 +159,23 @@ fn plaintext_and_keys_need_places_of_their_own() {
 }
 
 #[test]
+fn selections_that_commands_can_not_have_are_refused() {
+    for (option, value) in [
+        ("--host", "a"),
+        ("--path", "/a"),
+        ("--method", "GET"),
+        ("--status", "404"),
+        ("--port", "443"),
+        ("--only", "headers"),
+    ] {
+        for command in ["bash", "zsh", "mysqld", "postgres"] {
+            let message = refused(&[command, option, value]);
+            assert!(message.starts_with(&format!("ecapture: {option}: ")), "{message}");
+        }
+    }
+}
+
+#[test]
 fn what_the_user_knows_of_a_file() {
     let cases: [(&[&str], &str); 6] = [
         (&["--symbol", "SSL_read=0x10"], "--libssl"),

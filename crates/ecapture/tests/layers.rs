@@ -5,17 +5,33 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room of `src`, with the rooms that it may use.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("main", &["cli", "escape", "explain", "extcap", "logging", "run"]),
-    ("run", &["bpf", "cli", "pipeline", "preflight", "privileges", "probes", "record", "sinks", "targets"]),
+    (
+        "run",
+        &[
+            "bpf",
+            "cli",
+            "filter",
+            "pipeline",
+            "preflight",
+            "privileges",
+            "probes",
+            "record",
+            "sinks",
+            "targets",
+        ],
+    ),
     ("extcap", &["bpf", "cli", "targets"]),
-    ("logging", &["cli"]),
-    ("cli", &["bpf", "probes", "sinks", "targets"]),
+    ("logging", &["cli", "privileges", "sinks"]),
+    ("cli", &["bpf", "filter", "probes", "sinks", "targets"]),
     ("preflight", &["bpf", "privileges"]),
     ("privileges", &["bpf"]),
     // A sink reads records and nothing else.
     ("sinks", &["escape", "record"]),
-    ("pipeline", &["bpf", "probes", "record", "sinks", "targets"]),
+    ("pipeline", &["bpf", "filter", "probes", "record", "sinks", "targets"]),
+    // Reads what was decoded, before any sink does.
+    ("filter", &["record"]),
     ("targets", &["bpf", "escape", "probes", "record"]),
     ("probes", &["bpf"]),
     ("explain", &["bpf", "escape", "probes"]),
@@ -27,7 +43,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
 
 /// Crates of the workspace, with the rooms that may use them.
 const CRATES: [(&str, &[&str]); 2] =
-    [("decode", &["pipeline", "record", "sinks"]), ("inspect", &["explain", "probes"])];
+    [("decode", &["filter", "pipeline", "record", "sinks"]), ("inspect", &["explain", "probes"])];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -3,6 +3,9 @@ use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, Sta
 
 use super::{Codec, Step};
 
+/// What it keeps besides the window.
+const TABLES: usize = 64 << 10;
+
 pub(super) struct Brotli {
     /// Allows windows up to 16 MiB, as RFC 7932 does; "large window" would allow 1 GiB.
     state: BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>,
@@ -39,5 +42,9 @@ impl Codec for Brotli {
 
     fn is_whole(&self) -> bool {
         self.ended
+    }
+
+    fn memory(&self) -> usize {
+        TABLES + usize::try_from(self.state.ringbuffer_size).unwrap_or_default()
     }
 }

@@ -51,6 +51,12 @@ impl Decoder {
         Some(Self { stages, outcome })
     }
 
+    /// Bytes that it has allocated, about.
+    pub fn memory(&self) -> usize {
+        let stage = |stage: &Stage| SCRATCH + stage.memory.capacity() + stage.codec.memory();
+        self.stages.iter().map(stage).sum::<usize>() + size_of::<Self>()
+    }
+
     /// The next bytes of the encoded body.
     pub fn push(&mut self, bytes: &[u8], out: &mut Out<'_>) {
         let left = run(&mut self.stages, bytes, &mut self.outcome, out);

@@ -3,6 +3,9 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{Codec, Step};
 
+/// What `flate2` keeps of one stream: the window of 32 KiB and tables.
+pub(crate) const INFLATE: usize = 44 << 10;
+
 /// Decides by the first byte which of the two it is.
 #[derive(Default)]
 pub(super) struct Deflate {
@@ -22,6 +25,10 @@ impl Codec for Deflate {
 
     fn is_whole(&self) -> bool {
         self.ended
+    }
+
+    fn memory(&self) -> usize {
+        INFLATE
     }
 }
 

@@ -1,7 +1,7 @@
 //! `gzip`: members one after the other (RFC 1952), each with its check sum.
 use flate2::{Crc, Decompress};
 
-use super::deflate::inflate_step;
+use super::deflate::{INFLATE, inflate_step};
 use super::{Codec, Step};
 
 const MAGIC: [u8; 3] = [0x1F, 0x8B, 8];
@@ -74,6 +74,10 @@ impl Codec for Gzip {
     fn is_whole(&self) -> bool {
         // Before the first member `used` is 0, so this is after one.
         matches!(self.place, Place::Fixed(0))
+    }
+
+    fn memory(&self) -> usize {
+        INFLATE
     }
 
     fn pending(&self) -> &[u8] {

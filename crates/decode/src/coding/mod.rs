@@ -8,6 +8,7 @@ mod zstd;
 use std::fmt;
 
 pub(crate) use self::decoder::Decoder;
+pub(crate) use self::deflate::INFLATE;
 
 /// An encoding of a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,6 +101,9 @@ trait Codec: Send {
     fn pending(&self) -> &[u8] {
         &[]
     }
+
+    /// Bytes that it has allocated, about.
+    fn memory(&self) -> usize;
 
     /// No more input will come: the next steps give out all that can be had.
     fn salvage(&mut self) {}

@@ -12,6 +12,8 @@ use super::{Codec, Step};
 const WINDOW_MAX: u64 = 8 << 20;
 /// No block is larger, encoded or decoded (RFC 8878, 3.1.1.2.4).
 const BLOCK_MAX: usize = 128 << 10;
+/// What the crate keeps besides the window: a block, and tables.
+const TABLES: usize = 2 * BLOCK_MAX;
 const BLOCK_HEADER: usize = 3;
 const CHECK_SUM: usize = 4;
 /// The shortest frame header, and where its descriptor is.
@@ -23,6 +25,8 @@ const EMPTY_LAST_BLOCK: [u8; BLOCK_HEADER] = [1, 0, 0];
 pub(super) struct Zstd {
     place: Place,
     frame: Option<Box<FrameDecoder>>,
+    /// Bytes of output that the frame may refer to, which the crate allocates.
+    window: usize,
     /// Whether the frame ends with a check sum.
     summed: bool,
     /// The start of the next unit: a frame header or a block.
@@ -76,6 +80,10 @@ impl Codec for Zstd {
 
     fn is_whole(&self) -> bool {
         matches!(self.place, Place::FrameHeader) && self.unit.is_empty()
+    }
+
+    fn memory(&self) -> usize {
+        self.unit.capacity() + self.frame.as_ref().map_or(0, |_| self.window + TABLES)
     }
 
     fn pending(&self) -> &[u8] {
@@ -160,7 +168,15 @@ impl Zstd {
         let mut frame = Box::new(FrameDecoder::new());
         frame.set_max_window_size(WINDOW_MAX);
         frame.reset(self.unit.as_slice()).ok()?;
-        self.summed = self.unit.get(DESCRIPTOR)? & 4 != 0;
+        let descriptor = *self.unit.get(DESCRIPTOR)?;
+        self.summed = descriptor & 4 != 0;
+        self.window = match self.unit.get(DESCRIPTOR + 1) {
+            Some(&window) if descriptor & 0x20 == 0 => {
+                let base = 1_usize << (10 + (window >> 3));
+                base + base / 8 * usize::from(window & 7)
+            }
+            _ => frame.content_size() as usize, // the crate has refused what is too large
+        };
         self.frame = Some(frame);
         self.place = Place::Block;
         Some(())

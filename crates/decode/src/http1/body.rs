@@ -76,6 +76,15 @@ impl Body {
         Some(Self { place, content, limits, wire: 0, notes: Notes::default() })
     }
 
+    /// Bytes that it has allocated.
+    pub fn memory(&self) -> usize {
+        let trailers = match &self.place {
+            Place::Trailers(held) => held.memory(),
+            Place::Length { .. } | Place::Chunked(_) | Place::UntilClose => 0,
+        };
+        trailers + self.content.memory()
+    }
+
     /// Whether no byte of it has come yet.
     pub fn is_untouched(&self) -> bool {
         self.wire == 0

@@ -115,6 +115,14 @@ impl Session for Http1 {
         }
     }
 
+    fn memory(&self) -> usize {
+        let body = |side: &Side| match side {
+            Side::Head => 0,
+            Side::Body(message) => message.body.memory(),
+        };
+        self.pairing.memory() + self.sides.iter().map(body).sum::<usize>()
+    }
+
     fn holds_text(&self) -> bool {
         true
     }

@@ -3,9 +3,9 @@ use std::collections::VecDeque;
 
 use crate::part::{Direction, Exchange};
 
-/// Requests remembered per direction. No real client has so many unanswered ones; a connection of which
-/// only one direction can be seen has.
-const MOST: usize = 256;
+/// Requests remembered per direction. Hardly a client has so many unanswered ones; a connection of which only one
+/// direction can be seen has.
+const MOST: usize = 1024;
 
 /// What matters of a request's method for its response.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,6 +47,11 @@ impl Pairing {
             100 | 102..200 => queue.front().map(|&(asked, number)| (asked, Exchange::Interim(number))),
             _ => queue.pop_front().map(|(asked, number)| (asked, Exchange::Answers(number))),
         }
+    }
+
+    /// Bytes that it has allocated.
+    pub fn memory(&self) -> usize {
+        self.waiting.iter().map(|queue| queue.capacity() * size_of::<(Asked, u64)>()).sum()
     }
 
     /// Something was lost: which response belongs to which request cannot be known any more.

@@ -53,6 +53,11 @@ impl Message {
         Self::new(&section, false, limits)
     }
 
+    /// Bytes that it has allocated.
+    pub fn memory(&self) -> usize {
+        self.content.memory()
+    }
+
     /// So many bytes belong to it and are not content.
     pub fn framing(&mut self, bytes: u64) {
         self.wire += bytes;

@@ -359,6 +359,12 @@ impl Session for Http2 {
     fn close(&mut self, dir: Direction, out: &mut Out<'_>) {
         self.lose(dir, Note::Truncated, out);
     }
+
+    fn memory(&self) -> usize {
+        let side =
+            |side: &Side| side.hpack.memory() + side.block.as_ref().map_or(0, |block| block.bytes.capacity());
+        self.sides.iter().map(side).sum::<usize>() + self.streams.memory()
+    }
 }
 
 impl Side {

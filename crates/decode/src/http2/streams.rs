@@ -46,6 +46,15 @@ impl Streams {
         }
     }
 
+    /// Bytes that it has allocated.
+    pub fn memory(&self) -> usize {
+        let message = |message: &Message| size_of::<Message>() + message.memory();
+        let tunnel = |tunnel: &Tunnel| size_of::<Tunnel>() + tunnel.inside.memory();
+        self.open.iter().flat_map(BTreeMap::values).map(message).sum::<usize>()
+            + self.tunnels.values().map(tunnel).sum::<usize>()
+            + self.reset.capacity() * size_of::<u32>()
+    }
+
     /// A header block: a head, or the trailers of what is open.
     pub fn section(
         &mut self,

@@ -393,6 +393,11 @@ impl Session for MySql {
         let (head, rest) = self.packets[dir as usize].give_up();
         framing(dir, head.len() + rest, out);
     }
+
+    fn memory(&self) -> usize {
+        let packets: usize = self.packets.iter().map(Packets::memory).sum();
+        packets + self.waiting.capacity() * size_of::<(u64, Reply)>()
+    }
 }
 
 /// `user lab, database shop`; what lies between them is the proof of the password.

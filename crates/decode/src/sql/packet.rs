@@ -74,6 +74,11 @@ impl Packets {
         Step::Packet(std::mem::take(self).packet, rest)
     }
 
+    /// Bytes that it has allocated.
+    pub fn memory(&self) -> usize {
+        self.packet.payload.capacity()
+    }
+
     /// Bytes of a head that came so far.
     pub fn have(&self) -> usize {
         self.have

@@ -209,6 +209,11 @@ impl Session for Postgres {
         let (head, rest) = self.packets[dir as usize].give_up();
         framing(dir, head.len() + rest, out);
     }
+
+    fn memory(&self) -> usize {
+        let packets: usize = self.packets.iter().map(Packets::memory).sum();
+        packets + self.columns.capacity() + self.waiting.capacity() * size_of::<u64>()
+    }
 }
 
 fn shape(is_client: bool, head: &[u8]) -> Option<Shape> {

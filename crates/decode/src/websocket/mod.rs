@@ -127,6 +127,11 @@ impl Session for WebSocket {
     fn close(&mut self, dir: Direction, out: &mut Out<'_>) {
         self.sides[dir as usize].lose(dir, Note::Truncated, out);
     }
+
+    fn memory(&self) -> usize {
+        let inflate = |inflate: &Inflate| size_of::<Inflate>() + inflate.memory();
+        self.sides.iter().filter_map(|side| side.inflate.as_deref()).map(inflate).sum()
+    }
 }
 
 impl Side {

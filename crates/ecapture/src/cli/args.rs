@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::bpf::MOST_SNAPLEN;
+use crate::filter::{Only, Statuses};
 
 /// Shows the plaintext of TLS traffic of programs that are already running.
 ///
@@ -145,6 +146,13 @@ pub struct Global {
     #[arg(long, global = true, value_name = "KIB", default_value_t = 5120, value_parser = clap::value_parser!(u32).range(64..=1 << 20))]
     pub mapsize: u32,
 
+    /// Memory for what waits and for connections, in MiB; the buffer of --mapsize is not in it.
+    ///
+    /// A quarter is for connections and their unfinished messages: when it is used up, those that were quiet for longest
+    /// are given up, which is marked and counted. The rest is for records and packets that wait, and for ecapture itself.
+    #[arg(long, global = true, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(32..=1 << 20))]
+    pub memory_limit: u32,
+
     /// Capture only this process; may be repeated. 0: all.
     #[arg(long, short, global = true, value_name = "PID", value_delimiter = ',')]
     pub pid: Vec<u32>,
@@ -169,21 +177,123 @@ pub struct Global {
     #[arg(long = "output_file", short, alias = "output-file", global = true, value_name = "FILE")]
     pub output_file: Option<PathBuf>,
 
-    /// Write what is captured to this file as well.
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Write what is captured to this file, tcp://HOST:PORT, ws://HOST or wss://HOST as well.
+    #[arg(long, global = true, value_name = "FILE|URL")]
     pub eventaddr: Option<PathBuf>,
 
-    /// Write messages of ecapture itself to this file as JSON lines; without --eventaddr also what is captured.
-    #[arg(long, short, global = true, value_name = "FILE")]
+    /// Write messages of ecapture itself there as JSON lines; without --eventaddr also what is captured.
+    #[arg(long, short, global = true, value_name = "FILE|URL")]
     pub logaddr: Option<PathBuf>,
 
     /// How captured messages are written.
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     pub format: FormatName,
 
+    /// Selection, redaction.
+    #[command(flatten)]
+    pub filter: Filter,
+
+    /// Rotation, queues.
+    #[command(flatten)]
+    pub output: Output,
+
     /// Text: show at most this many bytes of each message. 0: all.
     #[arg(long, short, global = true, value_name = "BYTES", default_value_t = 0)]
     pub tsize: u64,
+}
+
+/// What is shown. Options of different kinds must all hold; of one kind, any.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Selection and redaction")]
+pub struct Filter {
+    /// Show only HTTP requests to this host, and their responses; `*` stands for any characters. May be repeated.
+    #[arg(long, global = true, value_name = "PATTERN")]
+    pub host: Vec<String>,
+
+    /// Show only HTTP requests of this path, without the query, and their responses; `*` as above.
+    #[arg(long, global = true, value_name = "PATTERN")]
+    pub path: Vec<String>,
+
+    /// Show only HTTP requests with this method, and their responses.
+    #[arg(long, global = true, value_name = "NAME", value_delimiter = ',')]
+    pub method: Vec<String>,
+
+    /// Show only HTTP responses with this status: 404, 4xx or 500-599.
+    #[arg(long, global = true, value_name = "STATUS", value_delimiter = ',')]
+    pub status: Vec<Statuses>,
+
+    /// Show only connections with this port at either end.
+    #[arg(long, global = true, value_name = "PORT", value_delimiter = ',')]
+    pub port: Vec<u16>,
+
+    /// Show only messages that contain this regular expression, and the responses to such requests.
+    #[arg(long, global = true, value_name = "REGEX")]
+    pub grep: Vec<String>,
+
+    /// Show only these parts of HTTP: headers leaves bodies out.
+    #[arg(long, global = true, value_name = "PART", value_delimiter = ',')]
+    pub only: Vec<Only>,
+
+    /// Hide credentials: Authorization, Cookie, Set-Cookie, passwords and common tokens.
+    #[arg(long, global = true)]
+    pub redact: bool,
+
+    /// Hide what the regular expressions in this file match, one in each line; of those with a group, the group.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub redact_rules: Option<PathBuf>,
+}
+
+/// How outputs are written.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Outputs")]
+pub struct Output {
+    /// Begin a new file before one grows beyond so many MiB. 0: never.
+    ///
+    /// For files of --output_file and --eventaddr, whose old ones get the time (UTC) at the end of their names, and for
+    /// those of -m pcapng, which have numbers in their names then.
+    #[arg(long, visible_alias = "eventroratesize", global = true, value_name = "MIB", value_parser = clap::value_parser!(u64).range(..=1 << 20))]
+    pub rotate_size: Option<u64>,
+
+    /// Begin a new file when one is so many seconds old and not empty. 0: never.
+    #[arg(long, visible_alias = "eventroratetime", global = true, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=1 << 30))]
+    pub rotate_time: Option<u64>,
+
+    /// Keep so many files and remove the oldest; with --rotate-size or --rotate-time.
+    #[arg(long, global = true, value_name = "FILES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rotate_count: Option<u32>,
+
+    /// Compress old files with gzip; not those of -m pcapng.
+    #[arg(long, global = true)]
+    pub rotate_compress: bool,
+
+    /// What happens when an output is too slow: default is wait for standard output and files, drop for tcp, ws, wss.
+    #[arg(long, global = true, value_name = "POLICY")]
+    pub when_slow: Option<WhenSlow>,
+
+    /// Records that may wait for each output, in MiB.
+    #[arg(long, global = true, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub queue: u16,
+}
+
+impl Output {
+    /// MiB after which a new file begins.
+    pub fn rotate_size(&self) -> Option<u64> {
+        self.rotate_size.filter(|size| *size != 0)
+    }
+
+    /// Seconds after which a new file begins.
+    pub fn rotate_time(&self) -> Option<u64> {
+        self.rotate_time.filter(|time| *time != 0)
+    }
+}
+
+/// What happens when an output is too slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WhenSlow {
+    /// Everything waits for it; the kernel's buffer may overflow.
+    Wait,
+    /// The oldest records that wait for it are dropped and counted.
+    Drop,
 }
 
 /// Names of formats.
@@ -297,18 +407,6 @@ pub struct Capture {
     /// -m pcapng: which packets name their process in a comment.
     #[arg(long, value_name = "WHICH", default_value = "once")]
     pub packet_comments: PacketComments,
-
-    /// -m pcapng: begin a new file after this many MiB. Files have numbers in their names then.
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
-    pub rotate_size: Option<u64>,
-
-    /// -m pcapng: begin a new file after this many seconds.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
-    pub rotate_time: Option<u64>,
-
-    /// -m pcapng: keep this many files and remove the oldest; with --rotate-size or --rotate-time.
-    #[arg(long, value_name = "FILES", value_parser = clap::value_parser!(u32).range(1..))]
-    pub rotate_count: Option<u32>,
 
     /// -m pcapng: capture only packets that match this expression, in the language of tcpdump (pcap-filter(7)).
     #[arg(value_name = "FILTER")]

@@ -4,14 +4,22 @@ use std::fs;
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use regex::bytes::Regex;
 use rustix::fs::statfs;
 
-use super::args::{Capture, Cli, Command, FormatName, Global, Gnutls, Gotls, Model, Mysqld, Postgres, Tls};
+use super::args::{
+    self, Capture, Cli, Command, FormatName, Global, Gnutls, Gotls, Model, Mysqld, Output, Postgres, Tls,
+    WhenSlow,
+};
+use super::memory::Memory;
 use super::packets::PacketConfig;
 use crate::bpf::{Cgroup, Scope, Subject};
+use crate::filter::{Filter, Redaction, Selection, glob};
 use crate::probes::{Library, Overrides, Program, Wanted};
+use crate::sinks::{Address, FileRotation, Policy};
 use crate::targets;
 
 /// A run.
@@ -33,14 +41,18 @@ pub struct Config {
     pub overrides: Overrides,
     /// Size of the ring buffer, bytes: a power of two.
     pub ring_bytes: u32,
+    /// What waits and what is known of connections may take so much.
+    pub memory: Memory,
     /// Whether to save the work of keeping the kernel ready.
     pub slow_attach: bool,
     /// Whether what is found in files is kept for the next run.
     pub use_cache: bool,
+    /// What is left out and hidden.
+    pub filter: Filter,
     /// Where records go.
     pub destinations: Vec<Destination>,
     /// Where secrets go.
-    pub key_log: Option<KeyLogTarget>,
+    pub key_log: Option<Target>,
     /// Which packets are captured, and where they go.
     pub packets: Option<PacketConfig>,
     /// BPF programs without BTF.
@@ -49,24 +61,33 @@ pub struct Config {
     pub only_btf: bool,
 }
 
-/// Where a key log goes.
-#[derive(Debug)]
-pub enum KeyLogTarget {
-    /// Standard output.
-    Stdout,
-    /// A file, which is appended to.
-    File(PathBuf),
-}
-
 /// One place where records go.
 #[derive(Debug)]
 pub struct Destination {
-    /// `None`: standard output.
-    pub file: Option<PathBuf>,
-    /// The log is written there, too: what it has already stays.
-    pub shared: bool,
+    /// Where.
+    pub target: Target,
     /// How they are written.
     pub format: Format,
+    /// Most bytes that wait for it.
+    pub queue: usize,
+    /// What happens when they do not suffice.
+    pub policy: Policy,
+}
+
+/// Where records go.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Standard output.
+    Stdout,
+    /// A file.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// When a new one is begun. `None`: what the file has already stays, as it is a key log, or shared with the log.
+        rotation: Option<FileRotation>,
+    },
+    /// A peer in the network.
+    Network(Address),
 }
 
 /// How records are written.
@@ -142,9 +163,9 @@ impl Config {
     ) -> Result<Self> {
         let key_log = key_log(&capture);
         let plaintext = capture.model.contains(&Model::Text);
-        let packets = PacketConfig::new(&capture, &scope(&global)?)?;
+        let packets = PacketConfig::new(&capture, &global.output, &scope(&global)?)?;
         let is_piped = packets.as_ref().is_some_and(|packets| packets.target.is_stdout());
-        if is_piped && matches!(key_log, Some(KeyLogTarget::Stdout)) {
+        if is_piped && key_log == Some(Target::Stdout) {
             bail!("-k - and -w -: standard output can have one of them");
         }
         let subject = Subject { plaintext, secrets: key_log.is_some() || packets.is_some() };
@@ -165,6 +186,7 @@ impl Config {
     }
 
     fn commands(program: Program, files: Vec<PathBuf>, status: i32, global: Global) -> Result<Self> {
+        refuse_selection_of_tls(&global.filter)?;
         let common = Self::common(Wanted::Commands(program), &global)?;
         let status = (status != ANY_STATUS).then_some(status);
         Ok(Self { files, status, destinations: destinations(global, &None, false)?, ..common })
@@ -181,8 +203,10 @@ impl Config {
             status: None,
             overrides: Overrides::default(),
             ring_bytes: (global.mapsize << 10).next_power_of_two(),
+            memory: memory(global),
             slow_attach: false,
             use_cache: false,
+            filter: filter(&global.filter)?,
             destinations: Vec::new(),
             key_log: None,
             packets: None,
@@ -198,11 +222,12 @@ const ANY_STATUS: i32 = 128;
 /// Default of `-k`.
 const KEY_LOG: &str = "ecapture_masterkey.log";
 
-fn key_log(capture: &Capture) -> Option<KeyLogTarget> {
+fn key_log(capture: &Capture) -> Option<Target> {
+    let file = |path| Target::File { path, rotation: None };
     match &capture.keylogfile {
-        Some(file) if file.as_os_str() == "-" => Some(KeyLogTarget::Stdout),
-        Some(file) => Some(KeyLogTarget::File(file.clone())),
-        None => capture.model.contains(&Model::Keylog).then(|| KeyLogTarget::File(KEY_LOG.into())),
+        Some(path) if path.as_os_str() == "-" => Some(Target::Stdout),
+        Some(path) => Some(file(path.clone())),
+        None => capture.model.contains(&Model::Keylog).then(|| file(KEY_LOG.into())),
     }
 }
 
@@ -216,8 +241,13 @@ fn no_destinations(global: &Global) -> Result<Vec<Destination>> {
     Ok(Vec::new())
 }
 
-fn destinations(global: Global, key_log: &Option<KeyLogTarget>, is_piped: bool) -> Result<Vec<Destination>> {
-    let piped = [("-k", matches!(key_log, Some(KeyLogTarget::Stdout))), ("-w", is_piped)];
+fn memory(global: &Global) -> Memory {
+    Memory::new((global.memory_limit as usize) << 20)
+}
+
+fn destinations(global: Global, key_log: &Option<Target>, is_piped: bool) -> Result<Vec<Destination>> {
+    let memory = memory(&global).queues;
+    let piped = [("-k", *key_log == Some(Target::Stdout)), ("-w", is_piped)];
     if let (None, Some((option, _))) = (&global.output_file, piped.iter().find(|(_, is_piped)| *is_piped)) {
         bail!(
             "{option} -: standard output has the plaintext; give one of them a file, with {option} FILE or -o FILE"
@@ -229,19 +259,97 @@ fn destinations(global: Global, key_log: &Option<KeyLogTarget>, is_piped: bool) 
         }
         FormatName::Json => Format::Json,
     };
-    let mut destinations = vec![Destination { file: global.output_file, shared: false, format }];
+    let rotation = rotation(&global.output);
+    let file = |path: PathBuf| Target::File { path, rotation: Some(rotation) };
+    let mut targets = vec![(global.output_file.map_or(Target::Stdout, file), format)];
     // As in eCapture, what is captured goes where the log goes unless told otherwise; the log is JSON lines.
-    if let Some(file) = global.eventaddr {
-        destinations.push(Destination { file: Some(file), shared: false, format });
-    } else if let Some(file) = global.logaddr {
-        destinations.push(Destination { file: Some(file), shared: true, format: Format::Json });
+    if let Some(path) = global.eventaddr {
+        targets.push((network("--eventaddr", &path)?.map_or_else(|| file(path), Target::Network), format));
+    } else if let Some(path) = global.logaddr {
+        let target = network("--logaddr", &path)?
+            .map_or_else(|| Target::File { path, rotation: None }, Target::Network);
+        targets.push((target, Format::Json));
     }
-    for file in destinations.iter().filter_map(|destination| destination.file.as_deref()) {
-        if let Some((scheme, _)) = file.to_string_lossy().split_once("://") {
-            bail!("{}: only files can be written to so far, not {scheme}://", file.display());
+    let queue = (usize::from(global.output.queue) << 20).min(memory / targets.len());
+    Ok(targets
+        .into_iter()
+        .map(|(target, format)| {
+            let policy = policy(global.output.when_slow, &target);
+            Destination { target, format, queue, policy }
+        })
+        .collect())
+}
+
+fn policy(when_slow: Option<WhenSlow>, target: &Target) -> Policy {
+    match (when_slow, target) {
+        (Some(WhenSlow::Wait), _) | (None, Target::Stdout | Target::File { .. }) => Policy::Wait,
+        (Some(WhenSlow::Drop), _) | (None, Target::Network(_)) => Policy::DropOldest,
+    }
+}
+
+/// The address of a peer, if it is not a file.
+///
+/// # Errors
+/// It looks like a URL but is none that can be used.
+pub fn network(option: &str, target: &Path) -> Result<Option<Address>> {
+    let text = target.to_string_lossy();
+    if !text.contains("://") {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|error| anyhow!("{option} {text}: {error}"))
+}
+
+fn rotation(output: &Output) -> FileRotation {
+    FileRotation {
+        size: output.rotate_size().map(|size| size << 20),
+        age: output.rotate_time().map(Duration::from_secs),
+        count: output.rotate_count.map(|count| count as usize - 1), // the file that is written to is one
+        compress: output.rotate_compress,
+    }
+}
+
+/// Commands have neither connections nor HTTP.
+fn refuse_selection_of_tls(filter: &args::Filter) -> Result<()> {
+    for (option, is_given) in [
+        ("--host", !filter.host.is_empty()),
+        ("--path", !filter.path.is_empty()),
+        ("--method", !filter.method.is_empty()),
+        ("--status", !filter.status.is_empty()),
+        ("--port", !filter.port.is_empty()),
+        ("--only", !filter.only.is_empty()),
+    ] {
+        if is_given {
+            bail!("{option}: only `ecapture tls` has such messages; commands are selected with --grep");
         }
     }
-    Ok(destinations)
+    Ok(())
+}
+
+fn filter(arguments: &args::Filter) -> Result<Filter> {
+    let globs = |patterns: &[String], any_case| {
+        patterns.iter().map(|pattern| glob(pattern, any_case)).collect::<Result<Vec<_>, _>>()
+    };
+    let grep = arguments.grep.iter().map(|pattern| Regex::new(pattern));
+    let selection = Selection {
+        hosts: globs(&arguments.host, true).context("--host")?,
+        paths: globs(&arguments.path, false).context("--path")?,
+        methods: arguments.method.clone(),
+        statuses: arguments.status.clone(),
+        ports: arguments.port.clone(),
+        grep: grep.collect::<Result<_, _>>().context("--grep")?,
+        only: arguments.only.clone(),
+    };
+    let redaction = match &arguments.redact_rules {
+        Some(path) => {
+            let rules =
+                fs::read_to_string(path).with_context(|| format!("--redact-rules {}", path.display()))?;
+            let made = Redaction::new(arguments.redact, &rules);
+            Some(made.map_err(|error| anyhow!("--redact-rules {}: {error}", path.display()))?)
+        }
+        None if arguments.redact => Some(Redaction::new(true, "").map_err(|error| anyhow!(error))?),
+        None => None,
+    };
+    Ok(Filter { selection, redaction })
 }
 
 /// Whether colours are wanted where a person may look.

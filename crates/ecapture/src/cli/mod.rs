@@ -3,9 +3,10 @@
 mod args;
 mod config;
 mod manual;
+mod memory;
 mod packets;
 
 pub use args::{Cli, Command, Extcap};
-pub use config::{Config, Format, KeyLogTarget, colours};
+pub use config::{Config, Destination, Format, Target, colours, network};
 pub use manual::write as write_manual;
 pub use packets::PacketConfig;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::args::{Capture, Model, PacketComments, Unowned};
+use super::args::{Capture, Model, Output, PacketComments, Unowned};
 use crate::bpf::{Expression, PacketChoice, Scope};
 use crate::sinks::{Comments, PcapTarget, Rotation};
 use crate::targets::Selection;
@@ -27,7 +27,7 @@ impl PacketConfig {
     ///
     /// # Errors
     /// A value that can not work.
-    pub fn new(capture: &Capture, scope: &Scope) -> Result<Option<Self>> {
+    pub fn new(capture: &Capture, output: &Output, scope: &Scope) -> Result<Option<Self>> {
         let filter = capture.filter.join(" ");
         if !capture.model.contains(&Model::Pcapng) {
             if !filter.is_empty() {
@@ -54,15 +54,15 @@ impl PacketConfig {
             PacketComments::Once => Comments::Once,
             PacketComments::Each => Comments::Each,
         };
-        Ok(Some(Self { interfaces, choice, target: target(capture)?, comments }))
+        Ok(Some(Self { interfaces, choice, target: target(capture, output)?, comments }))
     }
 }
 
-fn target(capture: &Capture) -> Result<PcapTarget> {
+fn target(capture: &Capture, output: &Output) -> Result<PcapTarget> {
     let rotation = Rotation {
-        size: capture.rotate_size.map(|size| size << 20),
-        time: capture.rotate_time.map(Duration::from_secs),
-        count: capture.rotate_count.map(|count| count as usize),
+        size: output.rotate_size().map(|size| size << 20),
+        time: output.rotate_time().map(Duration::from_secs),
+        count: output.rotate_count.map(|count| count as usize),
     };
     if rotation.count.is_some() && !rotation.is_on() {
         bail!("--rotate-count: say when a new file begins, with --rotate-size or --rotate-time");

@@ -3,8 +3,10 @@
 use decode::{Direction, Exchange, Lane, Part};
 use rustc_hash::FxHashMap;
 
-use super::message::{Assembly, Context, Paired};
-use crate::sinks::Sinks;
+use super::FilteredSinks;
+use super::message::{Assembly, Context, Extent, Paired};
+use crate::filter::Facts;
+use crate::record::Kind;
 
 /// Requests whose time is remembered. A connection of which only requests are seen has more.
 const WAITING_MOST: usize = 4096;
@@ -16,67 +18,132 @@ pub struct Lanes {
     main: [Assembly; 2],
     /// Streams that are in the middle of a message.
     streams: FxHashMap<Lane, Assembly>,
-    /// Wall time of requests that wait for their response, ns.
-    asked: FxHashMap<u64, i64>,
+    /// Requests that wait for their response.
+    asked: FxHashMap<u64, Asked>,
     /// Messages that ended.
     pub messages: u64,
 }
 
+/// A request, for its responses.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    /// Wall time, ns.
+    time: i64,
+    /// What selects its responses.
+    facts: Facts,
+}
+
 impl Lanes {
+    /// Bytes that it has allocated.
+    pub fn memory(&self) -> usize {
+        self.main.iter().chain(self.streams.values()).map(Assembly::memory).sum::<usize>()
+            + self.streams.capacity() * size_of::<(Lane, Assembly)>()
+            + self.asked.capacity() * size_of::<(u64, Asked)>()
+    }
+
+    /// Forgets everything but what was counted.
+    pub fn forget(&mut self) {
+        *self = Self { messages: self.messages, ..Self::default() };
+    }
+
     /// Takes one part.
-    pub fn accept(&mut self, context: &Context<'_>, lane: Lane, part: Part<'_>, sinks: &mut Sinks) {
+    pub fn accept(&mut self, context: &Context<'_>, lane: Lane, part: Part<'_>, sinks: &mut FilteredSinks) {
         self.messages += u64::from(matches!(part, Part::End(_) | Part::Whole(_)));
-        let exchange = match part {
-            Part::Start(head) => self.pair(head.exchange, context.time),
-            Part::Whole(whole) => self.pair(whole.exchange, context.time),
-            _ => Paired::default(),
+        if matches!(part, Part::Start(_) | Part::Unit(_) | Part::Whole(_)) {
+            self.show_other(context, lane, sinks);
+        }
+        let (exchange, facts) = self.judge(context, &part, sinks);
+        let matched =
+            self.in_lane(lane, |assembly| assembly.accept(context, lane, part, (exchange, facts), sinks));
+        self.note_match(matched);
+    }
+
+    /// Shows what the other direction holds: it came before what begins now.
+    fn show_other(&mut self, context: &Context<'_>, lane: Lane, sinks: &mut FilteredSinks) {
+        let other = Lane { direction: lane.direction.other(), ..lane };
+        let assembly = match lane.stream {
+            0 => Some(&mut self.main[other.direction as usize]),
+            _ => self.streams.get_mut(&other),
         };
+        let matched = assembly.and_then(|assembly| assembly.show(context, other, Extent::Safe, sinks));
+        self.note_match(matched);
+    }
+
+    /// Takes bytes that the kernel sent from a file.
+    pub fn accept_file(&mut self, context: &Context<'_>, lane: Lane, bytes: u64, sinks: &mut FilteredSinks) {
+        let facts = sinks.filter().selection.of_rest(context.connection, None, None);
+        self.in_lane(lane, |assembly| {
+            assembly.interrupt(context, lane, Kind::File(bytes), facts, sinks);
+        });
+    }
+
+    fn in_lane<T>(&mut self, lane: Lane, run: impl FnOnce(&mut Assembly) -> T) -> T {
         if lane.stream == 0 {
-            return self.main[lane.direction as usize].accept(context, lane, part, exchange, sinks);
+            return run(&mut self.main[lane.direction as usize]);
         }
         let assembly = self.streams.entry(lane).or_default();
-        assembly.accept(context, lane, part, exchange, sinks);
+        let result = run(assembly);
         if assembly.is_idle() {
             self.streams.remove(&lane);
+        }
+        result
+    }
+
+    /// Pairs and selects what begins with a part.
+    fn judge(&mut self, context: &Context<'_>, part: &Part<'_>, sinks: &FilteredSinks) -> (Paired, Facts) {
+        let selection = &sinks.filter().selection;
+        let exchange = match part {
+            Part::Start(head) => head.exchange,
+            Part::Whole(whole) => whole.exchange,
+            _ => None,
+        };
+        let fits = matches!(part, Part::Start(head) if selection.of_request(head));
+        let (paired, asked) = self.pair(exchange, context.time, Facts { fits, matches: false });
+        let facts = match part {
+            Part::Start(head) => selection.of_head(head, context.connection, asked),
+            _ => selection.of_rest(context.connection, exchange, asked),
+        };
+        (paired, facts)
+    }
+
+    /// What a request contains selects its responses, too.
+    fn note_match(&mut self, exchange: Option<u64>) {
+        if let Some(asked) = exchange.and_then(|number| self.asked.get_mut(&number)) {
+            asked.facts.matches = true;
         }
     }
 
     /// Shows what is held of unfinished messages.
-    pub fn show(&mut self, context: &Context<'_>, sinks: &mut Sinks) {
+    pub fn show(&mut self, context: &Context<'_>, extent: Extent, sinks: &mut FilteredSinks) {
         for direction in Direction::BOTH {
             let lane = Lane { direction, stream: 0 };
-            self.main[direction as usize].show(context, lane, false, "", sinks);
+            let assembly = &mut self.main[direction as usize];
+            let matched = assembly.show(context, lane, extent, sinks);
+            assembly.shrink();
+            self.note_match(matched);
         }
+        let mut matched = Vec::new();
         for (lane, assembly) in &mut self.streams {
-            assembly.show(context, *lane, false, "", sinks);
+            matched.extend(assembly.show(context, *lane, extent, sinks));
+            assembly.shrink();
         }
+        matched.into_iter().for_each(|number| self.note_match(Some(number)));
     }
 
-    /// The same of one lane.
-    pub fn show_lane(&mut self, context: &Context<'_>, lane: Lane, sinks: &mut Sinks) {
-        let assembly = match lane.stream {
-            0 => Some(&mut self.main[lane.direction as usize]),
-            _ => self.streams.get_mut(&lane),
-        };
-        if let Some(assembly) = assembly {
-            assembly.show(context, lane, false, "", sinks);
-        }
-    }
-
-    fn pair(&mut self, exchange: Option<Exchange>, now: i64) -> Paired {
+    fn pair(&mut self, exchange: Option<Exchange>, now: i64, facts: Facts) -> (Paired, Option<Facts>) {
         let (number, asked) = match exchange {
-            None => return Paired::default(),
+            None => return (Paired::default(), None),
             Some(Exchange::Asks(number)) => {
                 if self.asked.len() == WAITING_MOST {
                     self.asked.clear();
                 }
-                self.asked.insert(number, now);
+                self.asked.insert(number, Asked { time: now, facts });
                 (number, None)
             }
             Some(Exchange::Interim(number)) => (number, self.asked.get(&number).copied()),
             Some(Exchange::Answers(number)) => (number, self.asked.remove(&number)),
         };
-        let latency = asked.and_then(|asked| u64::try_from(now - asked).ok());
-        Paired { number: Some(number), latency }
+        let latency = asked.and_then(|asked| u64::try_from(now - asked.time).ok());
+        (Paired { number: Some(number), latency }, asked.map(|asked| asked.facts))
     }
 }

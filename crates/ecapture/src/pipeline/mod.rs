@@ -3,7 +3,9 @@
 mod account;
 mod clock;
 mod commands;
+mod containers;
 mod departed;
+mod filtered;
 mod keys;
 mod lanes;
 mod message;
@@ -17,12 +19,15 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rustc_hash::FxHashMap;
 
 use crate::bpf::{Block, Body, Data, Event, Interface, Source, events};
+use crate::filter::Filter;
 use crate::record::Direction;
 use crate::sinks::Sinks;
 pub use account::Account;
 use clock::Clock;
 pub use commands::{Commands, Totals};
+use containers::Containers;
 use departed::Departed;
+use filtered::FilteredSinks;
 use keys::Keys;
 use packets::Packets;
 use stream::{Piece, Stream};
@@ -32,6 +37,26 @@ const PATIENCE: u64 = 100_000_000;
 
 /// And, while it goes on coming, this often.
 const TRICKLE: u64 = 1_000_000_000;
+
+/// Bytes of a stream after which it is weighed again, at the latest when it is quiet.
+const UNWEIGHED: usize = 16 << 10;
+
+/// Most bytes that a stream usually takes between messages.
+const IDLE: usize = 4 << 10;
+
+/// What all streams take, as of the last time that each was weighed, and may take. In bytes.
+struct Memory {
+    used: usize,
+    limit: usize,
+}
+
+impl Memory {
+    fn weigh(&mut self, stream: &mut Stream) {
+        self.used -= stream.memory;
+        stream.weigh();
+        self.used += stream.memory;
+    }
+}
 
 /// The state of every stream.
 pub struct Pipeline {
@@ -45,13 +70,16 @@ pub struct Pipeline {
     now: u64,
     keys: Keys,
     packets: Packets,
-    sinks: Sinks,
+    containers: Containers,
+    memory: Memory,
+    sinks: FilteredSinks,
     account: Account,
 }
 
 impl Pipeline {
-    /// A pipeline that writes to `sinks`. `interfaces` describes each interface before its first packet comes.
-    pub fn new(sinks: Sinks, interfaces: Receiver<Interface>) -> Self {
+    /// A pipeline that writes to `sinks` what `filter` leaves; streams may take `memory` bytes. `interfaces` describes
+    /// each interface before its first packet comes.
+    pub fn new(sinks: Sinks, filter: Filter, memory: usize, interfaces: Receiver<Interface>) -> Self {
         Self {
             streams: FxHashMap::default(),
             by_process: FxHashMap::default(),
@@ -61,7 +89,9 @@ impl Pipeline {
             now: Clock::now(),
             keys: Keys::default(),
             packets: Packets::new(interfaces),
-            sinks,
+            containers: Containers::default(),
+            memory: Memory { used: 0, limit: memory },
+            sinks: FilteredSinks::new(sinks, filter),
             account: Account::default(),
         }
     }
@@ -96,7 +126,8 @@ impl Pipeline {
         all.into_iter().for_each(|id| self.end(id, None));
         self.sinks.flush();
         (self.account.keys, self.account.keys_refused) = (self.keys.lines, self.keys.refused);
-        (self.account, self.sinks)
+        self.account.left_out = self.sinks.left_out;
+        (self.account, self.sinks.into_sinks())
     }
 
     fn take(&mut self, record: &[u8]) {
@@ -110,7 +141,10 @@ impl Pipeline {
                 self.account.processes.insert(info.pid);
                 self.account.connections += 1;
                 self.by_process.entry(info.pid).or_default().push(event.stream);
-                self.streams.insert(event.stream, Stream::new(event.stream, info));
+                let container = self.containers.of(info.pid);
+                let mut stream = Stream::new(event.stream, info, container);
+                self.memory.weigh(&mut stream);
+                self.streams.insert(event.stream, stream);
             }
             Body::Peer(peer) => {
                 if let Some(stream) = self.streams.get_mut(&event.stream) {
@@ -170,6 +204,9 @@ impl Pipeline {
             payload,
         };
         let lost = stream.push(&piece, &mut self.sinks);
+        if stream.unweighed >= UNWEIGHED {
+            self.memory.weigh(stream);
+        }
         self.account.gaps += u64::from(lost != 0);
         self.account.gap_bytes += lost;
         stream.touched = self.now;
@@ -188,6 +225,7 @@ impl Pipeline {
 
     fn end(&mut self, id: u64, finals: Option<(u64, u64)>) {
         let Some(mut stream) = self.streams.remove(&id) else { return };
+        self.memory.used -= stream.memory;
         let lost = stream.finish(finals, &mut self.sinks);
         self.account.gaps += u64::from(lost != 0);
         self.account.gap_bytes += lost;
@@ -210,6 +248,7 @@ impl Pipeline {
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             if now - stream.touched >= PATIENCE {
                 stream.flush(&mut self.sinks);
+                self.memory.weigh(stream);
                 stream.listed = None;
                 continue;
             }
@@ -219,12 +258,43 @@ impl Pipeline {
             }
             self.waiting.push_back((now + PATIENCE, id));
         }
+        if self.memory.used > self.memory.limit {
+            self.make_room();
+        }
         self.sinks.flush();
+    }
+
+    /// Gives up streams until some memory is free, those first that were quiet for longest: what they are in the middle
+    /// of, then what is known of those between messages, at last all. With redaction all at once: what follows could be
+    /// the rest of a secret, so it is counted and not shown.
+    fn make_room(&mut self) {
+        let enough = self.memory.limit / 4 * 3;
+        let redacts = self.sinks.filter().redaction.is_some();
+        let mut by_age: Vec<(u64, u64)> =
+            self.streams.iter().map(|(id, stream)| (stream.touched, *id)).collect();
+        by_age.sort_unstable();
+        for least in [IDLE, size_of::<Stream>(), 0] {
+            for (_, id) in &by_age {
+                if self.memory.used <= enough {
+                    return;
+                }
+                let stream = self.streams.get_mut(id).filter(|stream| stream.memory > least);
+                let Some(stream) = stream else { continue };
+                self.account.given_up += 1;
+                if redacts || least == 0 {
+                    self.end(*id, None);
+                } else {
+                    stream.give_up(&mut self.sinks);
+                    self.memory.weigh(stream);
+                }
+            }
+        }
     }
 
     /// Ends the streams of processes of which nothing more can come.
     fn forget_ended(&mut self, is_idle: bool) {
         for pid in self.departed.gone(is_idle) {
+            self.containers.forget(pid);
             for id in self.by_process.remove(&pid).unwrap_or_default() {
                 self.end(id, None);
             }

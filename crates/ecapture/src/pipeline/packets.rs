@@ -7,9 +7,9 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use rustc_hash::FxHashMap;
 
+use super::FilteredSinks;
 use crate::bpf::{self, LinkType};
 use crate::record::{Direction, Flow, Interface, Packet, Process};
-use crate::sinks::Sinks;
 
 /// `LINKTYPE_ETHERNET` and `LINKTYPE_RAW`.
 const ETHERNET: u16 = 1;
@@ -31,7 +31,7 @@ impl Packets {
     }
 
     /// Takes a packet that was seen at `time`, ns since 1970.
-    pub fn take(&mut self, packet: &bpf::Packet<'_>, time: i64, sinks: &mut Sinks) {
+    pub fn take(&mut self, packet: &bpf::Packet<'_>, time: i64, sinks: &mut FilteredSinks) {
         for new in self.described.try_iter() {
             let link_type = match new.link {
                 LinkType::Ethernet => ETHERNET,
@@ -46,6 +46,7 @@ impl Packets {
             pid: owner.pid,
             uid: owner.uid,
             comm: owner.comm.clone(),
+            container: None,
         });
         sinks.write_packet(&Packet {
             time,

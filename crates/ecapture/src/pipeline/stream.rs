@@ -2,14 +2,15 @@
 
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use decode::{Direction, Lane, Limits, Part};
 
+use super::FilteredSinks;
 use super::lanes::Lanes;
-use super::message::{Context, complete};
+use super::message::{Context, Extent};
 use crate::bpf::{Peer, StreamInfo};
-use crate::record::{Connection, Endpoint, Kind, Process};
-use crate::sinks::Sinks;
+use crate::record::{Connection, Endpoint, Process};
 
 /// Address families of `linux/socket.h`.
 const AF_UNIX: u32 = 1;
@@ -34,6 +35,10 @@ pub struct Stream {
     pub listed: Option<u64>,
     /// When the last plaintext came, monotonic ns.
     pub touched: u64,
+    /// Bytes that it took when it was weighed last.
+    pub memory: usize,
+    /// Bytes of plaintext since then.
+    pub unweighed: usize,
     /// It was open before its secrets could be seen, and its object does not have them.
     pub keys_not_seen: bool,
 }
@@ -56,9 +61,9 @@ pub struct Piece<'a> {
 
 impl Stream {
     /// A stream of which nothing was seen.
-    pub fn new(id: u64, info: StreamInfo) -> Self {
+    pub fn new(id: u64, info: StreamInfo, container: Option<Arc<str>>) -> Self {
         Self {
-            process: Process { pid: info.pid, uid: info.uid, comm: info.comm },
+            process: Process { pid: info.pid, uid: info.uid, comm: info.comm, container },
             connection: Connection { id, ..Connection::default() },
             had_socket: false,
             decoder: decode::Connection::new(Limits::default()),
@@ -68,6 +73,8 @@ impl Stream {
             last: (0, 0),
             listed: None,
             touched: 0,
+            memory: 0,
+            unweighed: 0,
             keys_not_seen: false,
         }
     }
@@ -83,7 +90,7 @@ impl Stream {
     }
 
     /// Learns the socket. What came through another one is shown before.
-    pub fn tie(&mut self, peer: &Peer, sinks: &mut Sinks) {
+    pub fn tie(&mut self, peer: &Peer, sinks: &mut FilteredSinks) {
         if mem::replace(&mut self.had_socket, true) {
             self.flush(sinks);
         }
@@ -102,8 +109,12 @@ impl Stream {
     }
 
     /// Takes plaintext; answers how many bytes were missing before it.
-    pub fn push(&mut self, piece: &Piece<'_>, sinks: &mut Sinks) -> u64 {
-        let Self { process, connection, decoder, lanes, expected, .. } = self;
+    pub fn push(&mut self, piece: &Piece<'_>, sinks: &mut FilteredSinks) -> u64 {
+        let Self { process, connection, decoder, lanes, expected, last, .. } = self;
+        if !sinks.filter().is_active() {
+            let earlier = Context { process, connection, time: last.0, tid: last.1 };
+            decoder.keep_order(piece.direction, &mut |lane, part| lanes.accept(&earlier, lane, part, sinks));
+        }
         let context = Context { process, connection, tid: piece.tid, time: piece.time };
         let expected = &mut expected[piece.direction as usize];
         let lost = piece.position.saturating_sub(*expected);
@@ -111,10 +122,7 @@ impl Stream {
         decoder.gap(piece.direction, lost, &mut out);
         if piece.file_bytes != 0 {
             decoder.gap(piece.direction, piece.file_bytes.into(), &mut |lane, part| match part {
-                Part::Gap(bytes) => {
-                    lanes.show_lane(&context, lane, sinks);
-                    sinks.write(&complete(&context, lane, Kind::File(bytes), &[]));
-                }
+                Part::Gap(bytes) => lanes.accept_file(&context, lane, bytes, sinks),
                 part => lanes.accept(&context, lane, part, sinks),
             });
         } else {
@@ -122,28 +130,45 @@ impl Stream {
         }
         *expected = piece.position + piece.payload.len() as u64 + u64::from(piece.file_bytes);
         self.last = (piece.time, piece.tid);
+        self.unweighed += piece.payload.len();
         lost
     }
 
     /// Shows the whole parts of unfinished messages.
-    pub fn show(&mut self, sinks: &mut Sinks) {
-        self.each_part(sinks, |_, _| {});
+    pub fn show(&mut self, sinks: &mut FilteredSinks) {
+        self.each_part(sinks, Extent::Safe, |_, _| {});
     }
 
-    /// Shows everything, also a head that is not complete: no more came for a while.
-    pub fn flush(&mut self, sinks: &mut Sinks) {
-        self.each_part(sinks, |decoder, out| decoder.flush(out));
+    /// Shows everything, also a head that is not complete: no more came for a while. With a filter it waits, as the
+    /// rest of the head may say that it is left out or that a secret began.
+    pub fn flush(&mut self, sinks: &mut FilteredSinks) {
+        if sinks.filter().is_active() {
+            return self.show(sinks);
+        }
+        self.each_part(sinks, Extent::All, |decoder, out| decoder.flush(out));
+    }
+
+    /// Finds out how much memory it takes.
+    pub fn weigh(&mut self) {
+        let heap = self.decoder.memory() + self.lanes.memory() + self.kept.1.capacity();
+        (self.memory, self.unweighed) = (size_of::<Self>() + heap, 0);
+    }
+
+    /// Shows everything and forgets what it is in the middle of.
+    pub fn give_up(&mut self, sinks: &mut FilteredSinks) {
+        self.each_part(sinks, Extent::All, |decoder, out| decoder.give_up(out));
+        self.lanes.forget();
     }
 
     /// The object is gone. Bytes up to the final positions (received, sent) that did not arrive are lost.
-    pub fn finish(&mut self, finals: Option<(u64, u64)>, sinks: &mut Sinks) -> u64 {
+    pub fn finish(&mut self, finals: Option<(u64, u64)>, sinks: &mut FilteredSinks) -> u64 {
         let mut lost = [0; 2];
         if let Some((received, sent)) = finals {
             for (direction, end) in [(Direction::Received, received), (Direction::Sent, sent)] {
                 lost[direction as usize] = end.saturating_sub(self.expected[direction as usize]);
             }
         }
-        self.each_part(sinks, |decoder, out| {
+        self.each_part(sinks, Extent::All, |decoder, out| {
             for direction in Direction::BOTH {
                 decoder.gap(direction, lost[direction as usize], out);
             }
@@ -154,13 +179,14 @@ impl Stream {
 
     fn each_part(
         &mut self,
-        sinks: &mut Sinks,
+        sinks: &mut FilteredSinks,
+        extent: Extent,
         run: impl FnOnce(&mut decode::Connection, &mut dyn FnMut(Lane, Part<'_>)),
     ) {
         let Self { process, connection, decoder, lanes, last, .. } = self;
         let context = Context { process, connection, time: last.0, tid: last.1 };
         run(decoder, &mut |lane, part| lanes.accept(&context, lane, part, sinks));
-        lanes.show(&context, sinks);
+        lanes.show(&context, extent, sinks);
     }
 }
 

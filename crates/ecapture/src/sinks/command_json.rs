@@ -5,11 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::json::VERSION;
 use crate::record::{Command, Execution, Outcome, Parameter, Stage};
 
 /// The object of a line. Fields that do not apply are left out.
 #[derive(Serialize)]
 pub struct Line<'a> {
+    version: u32,
     time: String,
     #[serde(rename = "type")]
     kind: &'static str,
@@ -40,8 +42,8 @@ pub struct Line<'a> {
     shell_comm: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<Word<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    argv: Option<Vec<Word<'a>>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    argv: Vec<Word<'a>>,
     #[serde(flatten)]
     text: Bytes<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -114,6 +116,7 @@ impl<'a> Line<'a> {
             Parameter::Binary(bytes) => Some(Bytes::binary(bytes)),
         };
         Self {
+            version: VERSION,
             time: format!("{:.9}", Timestamp::from_nanosecond(command.time.into()).unwrap_or_default()),
             kind: command.kind,
             id: command.id,
@@ -124,7 +127,7 @@ impl<'a> Line<'a> {
             comm: &command.thread.process.comm,
             login_uid: command.origin.login_uid,
             tty: command.origin.terminal.as_deref(),
-            container: command.origin.container.as_deref(),
+            container: command.thread.process.container.as_deref(),
             user: session.and_then(|session| session.user.as_deref()),
             client: session.and_then(|session| session.client.as_deref()),
             database: session.and_then(|session| session.database.as_deref()),
@@ -132,7 +135,7 @@ impl<'a> Line<'a> {
             shell_pid: execution.map(|execution| execution.shell),
             shell_comm: execution.map(|it| &*it.shell_comm).filter(|comm| !comm.is_empty()),
             path: execution.map(|execution| Word::of(&execution.path)),
-            argv: execution.map(words),
+            argv: execution.map(words).unwrap_or_default(),
             text: Bytes::of(command.text),
             parameters: command.parameters.iter().map(parameter).collect(),
             duration_ns: command.duration,
@@ -148,6 +151,80 @@ impl<'a> Line<'a> {
             },
             rows: command.rows,
             note: command.note,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::record::{Failure, Origin, Process, Session, Thread};
+
+    /// A command with everything or with nothing that may be absent, as a line.
+    fn line(is_full: bool, outcome: Option<Outcome<'_>>, text: &[u8]) -> Value {
+        let some = |text: &str| is_full.then(|| text.to_owned());
+        let container = is_full.then(|| "a1".repeat(32).into());
+        let process = Process { pid: 1, uid: 0, comm: "bash".to_owned(), container };
+        let origin = Origin { login_uid: is_full.then_some(1000), terminal: some("pts/3") };
+        let session = Session {
+            user: some("ann"),
+            client: some("[local]"),
+            database: some("d"),
+            application: some("a"),
+        };
+        let execution = Execution {
+            shell: 3,
+            shell_comm: "dash".to_owned(),
+            path: b"/bin/echo".to_vec(),
+            arguments: vec![b"echo".to_vec(), b"\xff".to_vec()],
+        };
+        let parameters = [Parameter::Null, Parameter::Text(b"x".to_vec()), Parameter::Binary(Vec::new())];
+        let command = Command {
+            id: 1,
+            stage: if outcome.is_some() { Stage::Whole } else { Stage::Start },
+            time: 1_700_000_000_000_000_001,
+            duration: is_full.then_some(2),
+            thread: Thread { tid: 2, process: &process },
+            origin: &origin,
+            session: is_full.then_some(&session),
+            kind: "bash command",
+            text,
+            execution: is_full.then_some(&execution),
+            parameters: if is_full { &parameters } else { &[] },
+            outcome,
+            rows: is_full.then_some(3),
+            note: if is_full { "odd" } else { "" },
+        };
+        serde_json::to_value(Line::of(&command)).expect("JSON")
+    }
+
+    #[test]
+    fn lines_are_as_the_schema_says() {
+        let schema = include_str!("../../../../docs/events.schema.json");
+        let schema = serde_json::from_str(schema).expect("JSON");
+        let validator = jsonschema::validator_for(&schema).expect("a schema");
+        let failure = Failure { number: Some(1064), state: "42000".to_owned(), message: b"no".to_vec() };
+        for is_full in [false, true] {
+            for outcome in [None, Some(Outcome::Done), Some(Outcome::Exit(1)), Some(Outcome::Error(&failure))]
+            {
+                for text in [&b"true"[..], b"\xff"] {
+                    let line = line(is_full, outcome, text);
+                    assert!(validator.is_valid(&line), "{:?}: {line}", validator.validate(&line));
+                }
+            }
+        }
+        let good = line(true, None, b"true");
+        for field in ["version", "id", "stage", "data"] {
+            let mut bad = good.clone();
+            bad.as_object_mut().expect("an object").remove(field);
+            assert!(!validator.is_valid(&bad), "without {field}");
+        }
+        for (field, value) in [("new", json!(1)), ("conn", json!(1)), ("result", json!("odd"))] {
+            let mut bad = good.clone();
+            bad[field] = value;
+            assert!(!validator.is_valid(&bad), "with another {field}");
         }
     }
 }

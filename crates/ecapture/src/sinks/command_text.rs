@@ -50,12 +50,12 @@ fn header(out: &mut Output, command: &Command<'_>) -> io::Result<()> {
     }
     let session = command.session;
     let texts = [
-        ("TTY", &command.origin.terminal),
-        ("Container", &command.origin.container),
-        ("User", session.map_or(&None, |session| &session.user)),
-        ("Client", session.map_or(&None, |session| &session.client)),
-        ("Database", session.map_or(&None, |session| &session.database)),
-        ("Application", session.map_or(&None, |session| &session.application)),
+        ("TTY", command.origin.terminal.as_deref()),
+        ("Container", process.container.as_deref()),
+        ("User", session.and_then(|session| session.user.as_deref())),
+        ("Client", session.and_then(|session| session.client.as_deref())),
+        ("Database", session.and_then(|session| session.database.as_deref())),
+        ("Application", session.and_then(|session| session.application.as_deref())),
     ];
     for (name, text) in texts {
         if let Some(text) = text {

@@ -2,6 +2,7 @@
 
 mod command_json;
 mod command_text;
+mod direct;
 mod hexdump;
 mod json;
 mod keylog;
@@ -14,7 +15,7 @@ use std::io;
 use crate::record::{Command, Packet, Record, Secret, Traffic};
 pub use json::Json;
 pub use keylog::KeyLog;
-pub use output::Output;
+pub use output::{Address, Delivery, FileRotation, Output, Policy, Running};
 pub use pcapng::{Comments, PcapTarget, Pcapng, Rotation};
 pub use text::{Style, Text};
 
@@ -44,6 +45,11 @@ pub trait Sink: Send {
     /// Ends the output, after the last record. `traffic` tells what was counted of an interface, by its index.
     fn finish(&mut self, _traffic: &dyn Fn(u32) -> Traffic) -> io::Result<()> {
         Ok(())
+    }
+
+    /// Waits until everything has arrived. Tells what became of the records, where there is a queue between.
+    fn drain(&mut self) -> (Option<Delivery>, io::Result<()>) {
+        (None, self.flush())
     }
 
     /// Name for messages.
@@ -102,9 +108,18 @@ impl Sinks {
         self.each(|sink| sink.flush());
     }
 
-    /// Why a sink failed, if one did.
-    pub fn into_failure(self) -> Option<Failure> {
-        self.failure
+    /// Waits until every sink has written everything. Tells what became of the records of each, and why one
+    /// failed, if one did.
+    pub fn drain(mut self) -> (Vec<(String, Delivery)>, Option<Failure>) {
+        let mut deliveries = Vec::new();
+        for sink in &mut self.sinks {
+            let (delivery, result) = sink.drain();
+            deliveries.extend(delivery.map(|delivery| (sink.name().to_owned(), delivery)));
+            if let Err(error) = result {
+                self.failure.get_or_insert(Failure { sink: sink.name().to_owned(), error });
+            }
+        }
+        (deliveries, self.failure)
     }
 
     fn each(&mut self, mut run: impl FnMut(&mut dyn Sink) -> io::Result<()>) {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 
-use super::{Output, Sink, command_text, hexdump};
+use super::{Delivery, Output, Sink, command_text, hexdump};
 use crate::escape;
 use crate::record::{Command, Direction, Kind, Process, Record, direction_name};
 
@@ -116,15 +116,22 @@ impl Sink for Text {
             }
             Kind::Message(_) | Kind::Data => self.payload(record),
         }?;
-        self.output.write_all(b"\n")
+        self.output.write_all(b"\n")?;
+        self.output.end_record()
     }
 
     fn write_command(&mut self, command: &Command<'_>) -> io::Result<()> {
-        command_text::write(&mut self.output, self.style, command)
+        command_text::write(&mut self.output, self.style, command)?;
+        self.output.end_record()
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.output.flush()
+    }
+
+    fn drain(&mut self) -> (Option<Delivery>, io::Result<()>) {
+        let (delivery, result) = self.output.finish();
+        (Some(delivery), result)
     }
 
     fn name(&self) -> &str {

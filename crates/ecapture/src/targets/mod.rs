@@ -1,5 +1,6 @@
 //! Which files to hook: those that processes run code from, now and later.
 
+mod container;
 mod discovery;
 mod endings;
 mod foreign;
@@ -10,6 +11,7 @@ mod procfs;
 mod shells;
 mod watch;
 
+pub use container::container;
 pub use discovery::Discovery;
 pub use endings::Endings;
 pub use interfaces::{Interfaces, Selection, names as interface_names};

@@ -176,6 +176,17 @@ fn what_is_typed_without_echo_is_not_recorded() {
 }
 
 #[test]
+fn secrets_in_arguments_are_hidden_everywhere() {
+    let capture = Capture::commands("shell", ["--redact"]);
+    let shell = script(&[OsString::from("/bin/true 'Authorization: Bearer s3cret4711'; /bin/true plain; :")]);
+    let starts = programs(&capture.stop().complete_commands(), shell, "start");
+    let [hidden, plain] = &starts[..] else { panic!("two programs") };
+    assert!(hidden.text("data").contains("[redacted]") && !hidden.has("argv"), "{hidden:?}");
+    assert!(!format!("{hidden:?}").contains("s3cret"), "{hidden:?}");
+    assert_eq!(plain.0["argv"], json!(["/bin/true", "plain"]));
+}
+
+#[test]
 fn only_programs_if_asked() {
     let capture = Capture::commands("shell", ["--no-lines"]);
     let mut shell = Terminal::shell(&mut dash());

@@ -1,6 +1,11 @@
 //! Commands that are typed into shells.
 
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
 use std::process::Command;
+use std::thread;
 
 use rustix::process::Signal;
 
@@ -193,6 +198,40 @@ fn only_commands_that_end_with_a_status() {
     let texts: Vec<&str> = records.0.iter().map(|record| record.text("data")).collect();
     assert_eq!(texts, ["(exit 3)", "exit 3"]);
     assert!(records.0.iter().all(|record| record.text("stage") == "whole"));
+}
+
+#[test]
+fn commands_are_selected_and_redacted_for_every_output() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let also = directory.path().join("also");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("tcp://{}", listener.local_addr().expect("an address"));
+    let received = thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("a connection");
+        BufReader::new(stream).lines().map(|line| line.expect("text")).collect::<Vec<_>>()
+    });
+    for target in [&address, also.to_str().expect("UTF-8")] {
+        let capture = Capture::commands("bash", ["--redact", "--grep", "token", "--eventaddr", target]);
+        let mut shell = Terminal::shell(&mut bash());
+        compare(&capture, &mut shell, &[("echo token=S3cr3t\n", "echo token=[redacted]", "done", 0)]);
+        shell.type_in("echo other\necho token=S3cr3t\n");
+        wait_for("the second command", || (ended(&capture.so_far(), &shell).0.len() == 2).then_some(()));
+        let captured = capture.stop();
+        assert!(captured.records.0.iter().all(|record| record.text("data") == "echo token=[redacted]"));
+        assert!(captured.summary().get("left_out") >= 2, "start and end of a command");
+    }
+    let [peer, file] = [received.join().expect("no panic"), read_lines(&also)];
+    for lines in [peer, file] {
+        assert_eq!(lines.len(), 4, "start and end of each command");
+        assert!(
+            lines.iter().all(|line| line.contains("[redacted]") && !line.contains("S3cr3t")),
+            "{lines:?}"
+        );
+    }
+}
+
+fn read_lines(path: &Path) -> Vec<String> {
+    fs::read_to_string(path).expect("text").lines().map(str::to_owned).collect()
 }
 
 #[test]

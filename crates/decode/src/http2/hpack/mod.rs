@@ -27,6 +27,9 @@ pub(super) struct Hpack {
     value: Vec<u8>,
 }
 
+/// Bytes of a string's room that are kept for the next one.
+const SCRATCH: usize = 256;
+
 /// Representations (RFC 7541, 6) by the bits with which they begin: mask, bits, width of the integer.
 const FORMS: [(u8, u8, u32, Form); 5] = [
     (0x80, 0x80, 7, Form::Indexed),
@@ -54,6 +57,11 @@ impl Hpack {
     /// For a direction of which blocks were missed.
     pub fn joined() -> Self {
         Self { table: Table::unknown(), is_used: false, name: Vec::new(), value: Vec::new() }
+    }
+
+    /// Bytes that it has allocated.
+    pub fn memory(&self) -> usize {
+        self.table.memory() + self.name.capacity() + self.value.capacity()
     }
 
     /// Whether a block was decoded.
@@ -91,6 +99,8 @@ impl Hpack {
                 }
             }
         }
+        self.name.shrink_to(SCRATCH);
+        self.value.shrink_to(SCRATCH);
         Some(())
     }
 }

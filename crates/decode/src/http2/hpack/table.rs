@@ -69,6 +69,12 @@ impl Table {
         self.shrink(self.max);
     }
 
+    /// Bytes that it has allocated.
+    pub fn memory(&self) -> usize {
+        let text = self.size - self.entries.len() * OVERHEAD;
+        text + self.entries.capacity() * size_of::<Entry>()
+    }
+
     #[cfg(test)]
     pub fn size(&self) -> usize {
         self.size

@@ -46,13 +46,18 @@ impl Call {
         (!name.is_empty()).then(|| String::from_utf8_lossy(&name).into_owned())
     }
 
-    /// Where its process belongs. A program that a shell runs may be over before anybody looks: the kernel told most.
+    /// Where its process belongs. A program that a shell runs may be over before anybody looks: the kernel told.
     pub fn origin(&self) -> Origin {
-        if self.point != Point::Program {
-            return targets::origin(self.pid);
+        if self.point == Point::Program {
+            targets::origin_of((self.values[0] >> 32) as u32, (self.values[1] >> 32) as u32)
+        } else {
+            targets::origin(self.pid)
         }
-        let [(shell, login), (_, terminal)] = [0, 1].map(|at| halves(self.values[at]));
-        Origin { container: targets::origin(shell).container, ..targets::origin_of(login, terminal) }
+    }
+
+    /// A process in the same container, which is still there if any is: of a program, the shell.
+    pub fn neighbour(&self) -> u32 {
+        if self.point == Point::Program { self.values[0] as u32 } else { self.pid }
     }
 
     fn new(event: &TextEvent<'_>, point: Point) -> Self {
@@ -69,11 +74,6 @@ impl Call {
             after_loss: false,
         }
     }
-}
-
-/// The lower and the upper half of a value.
-fn halves(value: u64) -> (u32, u32) {
-    (value as u32, (value >> 32) as u32)
 }
 
 /// Most threads that are remembered while they tell nothing.

@@ -16,7 +16,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::departed::Departed;
+use super::filtered::FilteredSinks;
 use crate::bpf::{Block, Counter, Counters, TextEvent, events};
+use crate::filter::Filter;
 use crate::probes::Program;
 use crate::sinks::Sinks;
 use bash::Bash;
@@ -56,6 +58,8 @@ pub struct Commands {
 pub struct Totals {
     /// Records that were written.
     pub told: u64,
+    /// Records that were not selected.
+    pub left_out: u64,
     /// What the hooks told.
     pub events: u64,
     /// Records of the kernel that are missing.
@@ -67,8 +71,8 @@ pub struct Totals {
 }
 
 impl Commands {
-    /// Commands of a program, written to `sinks`; only those with this exit status.
-    pub fn new(program: Program, status: Option<i32>, sinks: Sinks) -> Self {
+    /// Commands of a program; what `filter` leaves goes to `sinks`; only those with this exit status.
+    pub fn new(program: Program, status: Option<i32>, sinks: Sinks, filter: Filter) -> Self {
         Self {
             reader: match program {
                 Program::Bash => Box::new(Bash::default()),
@@ -79,7 +83,7 @@ impl Commands {
             },
             calls: Calls::default(),
             departed: Departed::default(),
-            out: Out::new(sinks, status),
+            out: Out::new(FilteredSinks::new(sinks, filter), status),
             totals: Totals::default(),
         }
     }
@@ -112,7 +116,9 @@ impl Commands {
         }
         self.reader.finish(&mut self.out);
         (self.totals.told, self.totals.lost) = (self.out.told, self.calls.lost);
-        (self.totals, self.out.into_sinks())
+        let sinks = self.out.into_sinks();
+        self.totals.left_out = sinks.left_out;
+        (self.totals, sinks.into_sinks())
     }
 
     fn take(&mut self, record: &[u8]) {
@@ -136,6 +142,10 @@ impl fmt::Display for Totals {
         write!(f, " (buffer full: {}", count(Counter::RingFull))?;
         write!(f, "; unreadable memory: {}", count(Counter::Unreadable))?;
         write!(f, "; texts too long: {}", count(Counter::TooLong))?;
-        write!(f, "; calls without state: {}; malformed: {})", count(Counter::NoState), self.malformed)
+        write!(f, "; calls without state: {}; malformed: {})", count(Counter::NoState), self.malformed)?;
+        if self.left_out != 0 {
+            write!(f, " left_out={}", self.left_out)?;
+        }
+        Ok(())
     }
 }

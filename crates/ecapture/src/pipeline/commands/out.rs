@@ -3,9 +3,10 @@
 use rustc_hash::FxHashMap;
 
 use super::super::clock::Clock;
+use super::super::filtered::FilteredSinks;
 use super::call::Call;
 use crate::record::{self, Execution, Origin, Outcome, Parameter, Process, Session, Stage, Thread};
-use crate::sinks::Sinks;
+use crate::targets;
 
 /// A command, as the programs' own modules know it.
 #[derive(Debug, Default)]
@@ -34,7 +35,7 @@ pub struct Command {
 
 /// Where commands go.
 pub struct Out {
-    sinks: Sinks,
+    sinks: FilteredSinks,
     clock: Clock,
     processes: FxHashMap<u32, (Process, Origin)>,
     commands: u64,
@@ -46,14 +47,15 @@ pub struct Out {
 
 impl Out {
     /// Writes to `sinks`. `status`: only commands that end so.
-    pub fn new(sinks: Sinks, status: Option<i32>) -> Self {
+    pub fn new(sinks: FilteredSinks, status: Option<i32>) -> Self {
         Self { sinks, clock: Clock::new(), processes: FxHashMap::default(), commands: 0, status, told: 0 }
     }
 
     /// Looks at the process of a call, as long as it is there.
     pub fn meet(&mut self, call: &Call) {
         let known = self.processes.entry(call.pid).or_insert_with(|| {
-            let process = Process { pid: call.pid, uid: call.uid, comm: String::new() };
+            let container = targets::container(call.neighbour());
+            let process = Process { pid: call.pid, uid: call.uid, comm: String::new(), container };
             (process, call.origin())
         });
         known.0.uid = call.uid;
@@ -117,7 +119,7 @@ impl Out {
     }
 
     /// The sinks, at the end.
-    pub fn into_sinks(mut self) -> Sinks {
+    pub fn into_sinks(mut self) -> FilteredSinks {
         self.sinks.flush();
         self.sinks
     }
@@ -131,8 +133,7 @@ impl Out {
         session: Option<&Session>,
     ) {
         let Some((process, origin)) = self.processes.get(&command.pid) else { return };
-        self.told += 1;
-        self.sinks.write_command(&record::Command {
+        let is_told = self.sinks.write_command(&record::Command {
             id: command.id,
             stage,
             time: self.clock.wall(command.began),
@@ -148,5 +149,6 @@ impl Out {
             rows: command.rows,
             note: command.note,
         });
+        self.told += u64::from(is_told);
     }
 }

@@ -4,9 +4,9 @@ mod live;
 mod recent;
 mod schedule;
 
+use super::FilteredSinks;
 use crate::bpf::{Object, Secret};
 use crate::record;
-use crate::sinks::Sinks;
 use recent::{Recent, Seen};
 
 /// Checks secrets and passes them on.
@@ -21,7 +21,7 @@ pub struct Keys {
 
 impl Keys {
     /// Takes what a library hands over; whether it is a secret.
-    pub fn take(&mut self, secret: &Secret<'_>, sinks: &mut Sinks) -> bool {
+    pub fn take(&mut self, secret: &Secret<'_>, sinks: &mut FilteredSinks) -> bool {
         let line = secret.secret.and_then(|bytes| check(secret.label, secret.client_random, bytes));
         match line {
             Some(line) => self.write(&line, sinks),
@@ -33,7 +33,7 @@ impl Keys {
     }
 
     /// Takes what the object of an open connection holds; whether that has its secrets.
-    pub fn take_object(&mut self, object: &Object<'_>, sinks: &mut Sinks) -> bool {
+    pub fn take_object(&mut self, object: &Object<'_>, sinks: &mut FilteredSinks) -> bool {
         let Some(client_random) = object.client_random else { return false };
         let mut any = false;
         for (label, bytes) in live::lines(object) {
@@ -44,7 +44,7 @@ impl Keys {
     }
 
     /// A connection has one secret of a name: another one is wrong, or the first was.
-    fn write(&mut self, line: &record::Secret<'_>, sinks: &mut Sinks) -> bool {
+    fn write(&mut self, line: &record::Secret<'_>, sinks: &mut FilteredSinks) -> bool {
         match self.recent.add(line) {
             Seen::Never => {
                 self.lines += 1;
@@ -87,11 +87,13 @@ fn is_zero(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filter::Filter;
+    use crate::sinks::Sinks;
 
     const RANDOM: &[u8; 32] = &[1; 32];
 
     fn take(keys: &mut Keys, label: &str, client_random: &[u8; 32], secret: Option<&[u8]>) -> bool {
-        let mut sinks = Sinks::new(Vec::new(), || {});
+        let mut sinks = FilteredSinks::new(Sinks::new(Vec::new(), || {}), Filter::default());
         keys.take(&Secret { label: label.as_bytes(), client_random, secret }, &mut sinks)
     }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::sinks::Output;
+use crate::sinks::direct::Direct;
 
 /// Where a capture goes.
 #[derive(Debug, Clone)]
@@ -68,16 +68,16 @@ impl Files {
     }
 
     /// Opens the next file; removes one if there are too many then.
-    pub fn next(&mut self) -> io::Result<Output> {
+    pub fn next(&mut self) -> io::Result<Direct> {
         (self.opened, self.written) = (Instant::now(), 0);
         let (path, rotation) = match &self.target {
-            PcapTarget::Stdout => return Ok(Output::stdout()),
-            PcapTarget::File(path, rotation) if !rotation.is_on() => return Output::file(path, false),
+            PcapTarget::Stdout => return Ok(Direct::stdout()),
+            PcapTarget::File(path, rotation) if !rotation.is_on() => return Direct::file(path, false),
             PcapTarget::File(path, rotation) => (path, rotation),
         };
         self.number += 1;
         let path = numbered(path, self.number);
-        let output = Output::file(&path, false)?;
+        let output = Direct::file(&path, false)?;
         self.kept.push_back(path);
         if rotation.count.is_some_and(|count| self.kept.len() > count)
             && let Some(oldest) = self.kept.pop_front()

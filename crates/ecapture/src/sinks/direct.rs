@@ -1,27 +1,27 @@
-//! Standard output or a file, buffered.
+//! Standard output or a file, buffered and written by the pipeline itself.
 
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 /// Bytes that are gathered for one system call.
 const BUFFER: usize = 64 << 10;
 
 /// An open destination with its name.
-pub struct Output {
+pub struct Direct {
     name: String,
     writer: BufWriter<Target>,
 }
 
 enum Target {
-    Stdout(Stdout),
+    Stdout,
     File(File),
 }
 
-impl Output {
+impl Direct {
     /// Standard output.
     pub fn stdout() -> Self {
-        Self::new("standard output".to_owned(), Target::Stdout(io::stdout()))
+        Self::new("standard output".to_owned(), Target::Stdout)
     }
 
     /// A file, readable by its owner only when it is new: it may hold secrets. It is made empty unless `keep`.
@@ -46,14 +46,9 @@ impl Output {
     pub fn name(&self) -> &str {
         &self.name
     }
-
-    /// Whether a person looks at it.
-    pub fn is_terminal(&self) -> bool {
-        matches!(self.writer.get_ref(), Target::Stdout(stdout) if stdout.is_terminal())
-    }
 }
 
-impl Write for Output {
+impl Write for Direct {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.writer.write(bytes)
     }
@@ -67,7 +62,7 @@ impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             // Past the line buffer of `Stdout`, which would cut our blocks at line ends.
-            Self::Stdout(_) => rustix::io::write(io::stdout(), bytes).map_err(Into::into),
+            Self::Stdout => rustix::io::write(io::stdout(), bytes).map_err(Into::into),
             Self::File(file) => file.write(bytes),
         }
     }
