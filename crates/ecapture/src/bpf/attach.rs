@@ -70,7 +70,9 @@ pub enum Place {
     /// Around a call of a Go program that moves plaintext; with the offsets in the file of all its returns.
     Go(Box<GoHook>, Vec<u64>),
     /// At a call of a Go program that begins the connection of an object: an earlier one is over.
-    GoEnd(Box<GoHook>),
+    GoBegin(Box<GoHook>),
+    /// At a call of a Go program that closes the connection of an object.
+    GoClose(Box<GoHook>),
 }
 
 /// One function of a file to hook.
@@ -194,7 +196,7 @@ fn around(offset: usize, cookie: u64, number: u32, sessions: bool) -> Vec<Probe>
 }
 
 /// Every program of an attached probe. The return of a call before its start, as in [`around`].
-const PROGRAMS: [&str; 13] = [
+const PROGRAMS: [&str; 14] = [
     "call_session",
     "new_session",
     "call_exit",
@@ -207,7 +209,8 @@ const PROGRAMS: [&str; 13] = [
     "text_at",
     "go_return",
     "go_enter",
-    "go_end",
+    "go_begin",
+    "go_close",
 ];
 
 impl Programs {
@@ -293,7 +296,8 @@ impl Programs {
             Place::Text(text) => one("text_at", When::Entry, self.index_of(text)?),
             Place::TextAfter(text) => one("text_after", When::Return, self.index_of(text)?),
             Place::Secret(secret) => one("secret", When::Entry, self.index_of(&**secret)?),
-            Place::GoEnd(hook) => one("go_end", When::Entry, self.index_of(&**hook)?),
+            Place::GoBegin(hook) => one("go_begin", When::Entry, self.index_of(&**hook)?),
+            Place::GoClose(hook) => one("go_close", When::Entry, self.index_of(&**hook)?),
             Place::Go(hook, returns) => {
                 let cookie = self.index_of(&**hook)?;
                 let probe = |program, offset| Probe { program, when: When::Entry, offset, cookie };

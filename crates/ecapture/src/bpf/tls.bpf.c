@@ -440,6 +440,7 @@ int object_untie(struct pt_regs *ctx)
 	return 0;
 }
 
+#include "goroutine.h"
 #ifndef ECAPTURE_NO_BTF
 #include "sockets.h"
 #endif

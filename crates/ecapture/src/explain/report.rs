@@ -257,6 +257,7 @@ fn does_in_go(program: &Go, function: &go::Function) -> String {
         go::Purpose::Read => format!("gives plaintext: {call}"),
         go::Purpose::Write => format!("takes plaintext: {call}"),
         go::Purpose::Begin => format!("begins a connection: object {object}"),
+        go::Purpose::Close => format!("closes a connection: object {object}"),
         go::Purpose::Secret => format!("hands over a secret: {}", places(&program.convention.secret())),
     }
 }
