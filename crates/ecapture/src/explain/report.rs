@@ -6,6 +6,7 @@ use std::path::Path;
 use inspect::gnutls::{self, GnuTls};
 use inspect::go::{self, Go};
 use inspect::openssl::{self, OpenSsl};
+use inspect::rustls::{self, Rustls};
 use inspect::{Binary, Call, Confidence, Cost, Hook, Kind, Label, ObjectKeys, Purpose, ResultKind, Secret};
 use serde::Serialize;
 
@@ -87,6 +88,11 @@ impl Report {
             Err(go::Refusal::Elf(error)) => return Err(error),
             Err(refusal) => refused.push(refusal.to_string()),
         }
+        match rustls::resolve(binary) {
+            Ok(found) => libraries.push(Library::from(found)),
+            Err(rustls::Refusal::Elf(error)) => return Err(error),
+            Err(refusal) => refused.push(refusal.to_string()),
+        }
         Ok(Self {
             file: path.to_string_lossy().into_owned(),
             kind: match binary.kind() {
@@ -135,6 +141,13 @@ impl From<GnuTls> for Library {
     }
 }
 
+impl From<Rustls> for Library {
+    fn from(found: Rustls) -> Self {
+        let Rustls { version, hooks, notes } = found;
+        Self::new("rustls".to_owned(), version, &hooks, None, notes)
+    }
+}
+
 impl From<Go> for Library {
     fn from(found: Go) -> Self {
         let has = |wanted| found.functions.iter().any(|function| function.purpose == wanted);
@@ -168,7 +181,7 @@ impl Library {
             name,
             version,
             needs: Needs {
-                read: has(|purpose| matches!(purpose, Purpose::Read(_))),
+                read: has(|purpose| matches!(purpose, Purpose::Read(_) | Purpose::Taken(_))),
                 write: has(|purpose| matches!(purpose, Purpose::Write(_))),
                 keys: has(|purpose| matches!(purpose, Purpose::Secret(_)))
                     || master && has(|purpose| matches!(purpose, Purpose::Handshake)),
@@ -266,6 +279,11 @@ fn does(purpose: &Purpose) -> String {
     match purpose {
         Purpose::Read(call) => format!("gives plaintext: {}", arguments(call)),
         Purpose::Write(call) => format!("takes plaintext: {}", arguments(call)),
+        Purpose::WriteVectors(call) => format!("takes plaintext in pieces: {}", arguments(call)),
+        Purpose::Taken(taken) => format!(
+            "has decrypted: object arg{}, buffer {}, size {}",
+            taken.object.0, taken.buffer, taken.length
+        ),
         Purpose::SendFile => "sends a file: object arg1".to_owned(),
         Purpose::ReadElsewhere => "gives plaintext in memory of its own: object arg1".to_owned(),
         Purpose::Flush => "sends what others took: object arg1".to_owned(),
@@ -286,6 +304,7 @@ fn arguments(call: &Call) -> String {
         ResultKind::Count | ResultKind::Size => "returned".to_owned(),
         ResultKind::Resumed => "returned, now or by a later call".to_owned(),
         ResultKind::Out(out) => format!("at arg{}", out.0),
+        ResultKind::Pair => "the second word returned, if the first is even".to_owned(),
     };
     format!("object arg{}, buffer arg{}, size arg{}, moved bytes {moved}", object.0, buffer.0, length.0)
 }
