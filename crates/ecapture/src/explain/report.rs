@@ -60,6 +60,9 @@ struct Function {
     probe_offset: u64,
     /// Bytes from the function's start to the probed instruction.
     probe_skip: u32,
+    /// Positions in the file of the instructions by which it returns, where these are probed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    probe_returns: Vec<u64>,
     cost: &'static str,
 }
 
@@ -198,8 +201,9 @@ impl Library {
             None => writeln!(out, "  {}, version not in this file", self.name)?,
         }
         for function in &self.functions {
-            let Function { name, address, does, confidence, evidence, probe_offset, probe_skip, cost } =
-                function;
+            let Function {
+                name, address, does, confidence, evidence, probe_offset, probe_skip, cost, ..
+            } = function;
             writeln!(out, "  {name:21} at {address:#x}, {confidence}: {}", escape::name(evidence))?;
             writeln!(out, "  {:21} {does}", "")?;
             writeln!(out, "  {:21} probe at +{probe_skip}, {cost}; file offset {probe_offset:#x}", "")?;
@@ -235,6 +239,7 @@ impl Function {
             evidence: hook.evidence.to_string(),
             probe_offset: hook.site.file_offset,
             probe_skip: hook.site.skip,
+            probe_returns: Vec::new(),
             cost: cost(hook.site.cost),
         }
     }
@@ -248,6 +253,7 @@ impl Function {
             evidence: "in the table of functions of the Go runtime".to_owned(),
             probe_offset: function.file_offset,
             probe_skip: function.skip,
+            probe_returns: function.returns.clone(),
             cost: cost(function.cost),
         }
     }
