@@ -40,6 +40,7 @@ mod postgres;
 mod privileges;
 mod programs;
 mod protocols;
+mod rustls;
 mod selection;
 mod shells;
 mod speed;
