@@ -34,6 +34,7 @@ mod outputs;
 mod packages;
 mod packet_filters;
 mod pcapng;
+mod pcapng_plaintext;
 mod postgres;
 mod privileges;
 mod programs;
