@@ -91,8 +91,13 @@ fn http2_is_the_same_in_packets_and_in_plaintext() {
 }
 
 #[test]
-fn it_needs_a_capture_of_packets() {
-    let refused = Running::start(ecapture().args(["tls", "--with-plaintext"])).finish();
-    assert_eq!(refused.code(), 1);
-    assert!(refused.stderr.contains("--with-plaintext: only -m pcapng"), "{}", refused.stderr);
+fn it_needs_a_capture_of_packets_and_hides_nothing() {
+    for (arguments, expected) in [
+        (&[][..], "--with-plaintext: only -m pcapng"),
+        (&["-m", "pcapng", "-i", "lo", "--redact"], "--with-plaintext: bytes as they were"),
+    ] {
+        let refused = Running::start(ecapture().args(["tls", "--with-plaintext"]).args(arguments)).finish();
+        assert_eq!(refused.code(), 1);
+        assert!(refused.stderr.contains(expected), "{}", refused.stderr);
+    }
 }
