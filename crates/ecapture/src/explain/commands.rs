@@ -38,6 +38,7 @@ fn function(binary: &Binary<'_>, hook: &Hook) -> Option<Function> {
         evidence: "symbol".to_owned(),
         probe_offset: hook.offset,
         probe_skip: (hook.site - hook.address) as u32,
+        probe_returns: Vec::new(),
         cost: cost(binary.cost_at(hook.site)?),
     })
 }

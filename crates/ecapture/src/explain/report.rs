@@ -7,6 +7,7 @@ use std::path::Path;
 use inspect::gnutls::{self, GnuTls};
 use inspect::go::{self, Go};
 use inspect::openssl::{self, OpenSsl};
+use inspect::rustls::{self, Rustls};
 use inspect::{Binary, Call, Confidence, Cost, Hook, Kind, Label, ObjectKeys, Purpose, ResultKind, Secret};
 use serde::Serialize;
 
@@ -63,6 +64,9 @@ pub struct Function {
     pub probe_offset: u64,
     /// Bytes from the function's start to the probed instruction.
     pub probe_skip: u32,
+    /// Positions in the file of the instructions by which it returns, where these are probed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub probe_returns: Vec<u64>,
     pub cost: &'static str,
 }
 
@@ -89,6 +93,11 @@ impl Report {
         match go::resolve(binary) {
             Ok(found) => libraries.push(Library::from(found)),
             Err(go::Refusal::Elf(error)) => return Err(error),
+            Err(refusal) => refused.push(refusal.to_string()),
+        }
+        match rustls::resolve(binary) {
+            Ok(found) => libraries.push(Library::from(found)),
+            Err(rustls::Refusal::Elf(error)) => return Err(error),
             Err(refusal) => refused.push(refusal.to_string()),
         }
         Ok(Self {
@@ -140,6 +149,13 @@ impl From<GnuTls> for Library {
     }
 }
 
+impl From<Rustls> for Library {
+    fn from(found: Rustls) -> Self {
+        let Rustls { version, hooks, notes } = found;
+        Self::new("rustls".to_owned(), version, &hooks, None, notes)
+    }
+}
+
 impl From<Go> for Library {
     fn from(found: Go) -> Self {
         let has = |wanted| found.functions.iter().any(|function| function.purpose == wanted);
@@ -173,7 +189,7 @@ impl Library {
             name,
             version,
             needs: Some(Needs {
-                read: has(|purpose| matches!(purpose, Purpose::Read(_))),
+                read: has(|purpose| matches!(purpose, Purpose::Read(_) | Purpose::Taken(_))),
                 write: has(|purpose| matches!(purpose, Purpose::Write(_))),
                 keys: has(|purpose| matches!(purpose, Purpose::Secret(_)))
                     || master && has(|purpose| matches!(purpose, Purpose::Handshake)),
@@ -191,8 +207,9 @@ impl Library {
             None => writeln!(out, "  {}, version not in this file", self.name)?,
         }
         for function in &self.functions {
-            let Function { name, address, does, confidence, evidence, probe_offset, probe_skip, cost } =
-                function;
+            let Function {
+                name, address, does, confidence, evidence, probe_offset, probe_skip, cost, ..
+            } = function;
             writeln!(out, "  {name:21} at {address:#x}, {confidence}: {}", escape::name(evidence))?;
             writeln!(out, "  {:21} {does}", "")?;
             writeln!(out, "  {:21} probe at +{probe_skip}, {cost}; file offset {probe_offset:#x}", "")?;
@@ -228,6 +245,7 @@ impl Function {
             evidence: hook.evidence.to_string(),
             probe_offset: hook.site.file_offset,
             probe_skip: hook.site.skip,
+            probe_returns: Vec::new(),
             cost: cost(hook.site.cost),
         }
     }
@@ -241,6 +259,7 @@ impl Function {
             evidence: "in the table of functions of the Go runtime".to_owned(),
             probe_offset: function.file_offset,
             probe_skip: function.skip,
+            probe_returns: function.returns.clone(),
             cost: cost(function.cost),
         }
     }
@@ -263,6 +282,7 @@ fn does_in_go(program: &Go, function: &go::Function) -> String {
         go::Purpose::Read => format!("gives plaintext: {call}"),
         go::Purpose::Write => format!("takes plaintext: {call}"),
         go::Purpose::Begin => format!("begins a connection: object {object}"),
+        go::Purpose::Close => format!("closes a connection: object {object}"),
         go::Purpose::Secret => format!("hands over a secret: {}", places(&program.convention.secret())),
     }
 }
@@ -271,6 +291,11 @@ fn does(purpose: &Purpose) -> String {
     match purpose {
         Purpose::Read(call) => format!("gives plaintext: {}", arguments(call)),
         Purpose::Write(call) => format!("takes plaintext: {}", arguments(call)),
+        Purpose::WriteVectors(call) => format!("takes plaintext in pieces: {}", arguments(call)),
+        Purpose::Taken(taken) => format!(
+            "has decrypted: object arg{}, buffer {}, size {}",
+            taken.object.0, taken.buffer, taken.length
+        ),
         Purpose::SendFile => "sends a file: object arg1".to_owned(),
         Purpose::ReadElsewhere => "gives plaintext in memory of its own: object arg1".to_owned(),
         Purpose::Flush => "sends what others took: object arg1".to_owned(),
@@ -291,6 +316,7 @@ fn arguments(call: &Call) -> String {
         ResultKind::Count | ResultKind::Size => "returned".to_owned(),
         ResultKind::Resumed => "returned, now or by a later call".to_owned(),
         ResultKind::Out(out) => format!("at arg{}", out.0),
+        ResultKind::Pair => "the second word returned, if the first is even".to_owned(),
     };
     format!("object arg{}, buffer arg{}, size arg{}, moved bytes {moved}", object.0, buffer.0, length.0)
 }

@@ -3,7 +3,7 @@
 use inspect::Binary;
 
 use super::overrides::Given;
-use super::{Overrides, Verdict, bash, gnutls, go, mysql, openssl, postgres, zsh};
+use super::{Overrides, Verdict, bash, gnutls, go, mysql, openssl, postgres, rustls, zsh};
 use crate::bpf::{Shape, Subject};
 
 /// What a run looks for.
@@ -119,11 +119,13 @@ pub enum Library {
     GnuTls,
     /// `crypto/tls` of Go.
     Go,
+    /// rustls.
+    Rustls,
 }
 
 impl Library {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::OpenSsl, Self::GnuTls, Self::Go];
+    pub const ALL: &'static [Self] = &[Self::OpenSsl, Self::GnuTls, Self::Go, Self::Rustls];
 
     /// What a file has to contain, in words.
     fn described(self) -> &'static str {
@@ -131,6 +133,7 @@ impl Library {
             Self::OpenSsl => "OpenSSL",
             Self::GnuTls => "GnuTLS",
             Self::Go => "crypto/tls of Go",
+            Self::Rustls => "rustls",
         }
     }
 
@@ -138,7 +141,7 @@ impl Library {
         match self {
             Self::OpenSsl => name.starts_with("libssl") && name.contains(".so"),
             Self::GnuTls => name.starts_with("libgnutls.so"),
-            Self::Go => false,
+            Self::Go | Self::Rustls => false,
         }
     }
 
@@ -148,6 +151,7 @@ impl Library {
             Self::OpenSsl => openssl::may_be(binary),
             Self::GnuTls => gnutls::may_be(binary),
             Self::Go => go::may_be(binary),
+            Self::Rustls => rustls::may_be(binary),
         };
         may_be.unwrap_or(true) // what is wrong with the file is said by those who read all of it
     }
@@ -158,6 +162,7 @@ impl Library {
             Self::OpenSsl => openssl::hooks(binary, subject, overrides),
             Self::GnuTls => gnutls::hooks(binary, subject),
             Self::Go => go::hooks(binary, subject),
+            Self::Rustls => rustls::hooks(binary, subject),
         }
     }
 }
