@@ -34,6 +34,8 @@ pub struct Moves {
 pub enum Moved {
     /// It returns the number.
     Count,
+    /// The same, unless this argument has `MSG_PEEK`.
+    Unpeeked(u8),
     /// It returns 1 and stores the number where this argument points.
     Out(u8),
     /// It returns the number, and the bytes came from a file.
@@ -61,6 +63,12 @@ pub enum Place {
     Untie,
     /// At a call that hands over a TLS secret.
     Secret(Box<SecretHook>),
+    /// At a call that begins to compute a TLS secret; it is not there yet.
+    Derive(Box<SecretHook>),
+    /// At a call that takes bytes of which a MAC is computed.
+    MacInput,
+    /// Around a call that gives out a MAC.
+    MacOutput,
     /// Around a call that makes the handshake of the object in argument 1, and returns 1 when it is complete.
     Handshake,
     /// At a call that knows a command or a statement.
@@ -153,6 +161,7 @@ fn cookie(moves: &Moves, keys: u64) -> u64 {
         Moved::File => (2, 0),
         Moved::Size => (4, 0),
         Moved::Resumed => (5, 0),
+        Moved::Unpeeked(flags) => (8, flags),
     };
     u64::from(moves.object)
         | u64::from(moves.buffer) << 4
@@ -170,6 +179,9 @@ fn handshake_cookie(keys: u64) -> u64 {
 
 /// The same for a call that sends what was captured before.
 const FLUSH_COOKIE: u64 = 1 | 6 << 12 | 1 << 16;
+
+/// The same for a call that gives out a MAC: `(context, out, *length, room)`.
+const MAC_COOKIE: u64 = 1 | 2 << 4 | 3 << 8 | 9 << 12;
 
 /// The same for a call that makes an object.
 fn new_cookie(out: u8) -> u64 {
@@ -194,7 +206,7 @@ fn around(offset: usize, cookie: u64, number: u32, sessions: bool) -> Vec<Probe>
 }
 
 /// Every program of an attached probe. The return of a call before its start, as in [`around`].
-const PROGRAMS: [&str; 13] = [
+const PROGRAMS: [&str; 15] = [
     "call_session",
     "new_session",
     "call_exit",
@@ -203,6 +215,8 @@ const PROGRAMS: [&str; 13] = [
     "object_end",
     "object_untie",
     "secret",
+    "secret_derive",
+    "secret_mac",
     "text_after",
     "text_at",
     "go_return",
@@ -292,6 +306,9 @@ impl Programs {
             Place::Untie => one("object_untie", When::Entry, 0),
             Place::Text(text) => one("text_at", When::Entry, self.index_of(text)?),
             Place::TextAfter(text) => one("text_after", When::Return, self.index_of(text)?),
+            Place::Derive(secret) => one("secret_derive", When::Entry, self.index_of(&**secret)?),
+            Place::MacInput => one("secret_mac", When::Entry, 0),
+            Place::MacOutput => around(offset, MAC_COOKIE, number, sessions),
             Place::Secret(secret) => one("secret", When::Entry, self.index_of(&**secret)?),
             Place::GoEnd(hook) => one("go_end", When::Entry, self.index_of(&**hook)?),
             Place::Go(hook, returns) => {

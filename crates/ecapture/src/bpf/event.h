@@ -88,6 +88,8 @@ struct secret_event {
 	char label[LABEL_LEN]; /* ends with a NUL, unless it is too long */
 	__u8 client_random[RANDOM_LEN];
 	__u8 secret[SECRET_LEN];
+	/* The label of the key schedule by which it was computed, and `label` only ends it; empty: not known. */
+	char computed[LABEL_LEN];
 };
 
 /* Bytes around the exporter secret of TLS 1.3, where OpenSSL keeps the others. */
@@ -175,6 +177,7 @@ enum label_kind {
 	LABEL_TEXT = 0, /* `label` is the address of a C string */
 	LABEL_SIZED = 1, /* and `label_length` says where it ends */
 	LABEL_FIXED = 2, /* `fixed` is the label */
+	LABEL_KEY_EXPANSION = 3, /* CLIENT_RANDOM, if `label` is the address of "key expansion" */
 };
 
 /* Where a function that hands over secrets has them. */
@@ -246,6 +249,8 @@ enum hook_result {
 	RESULT_RESUMED = 5, /* the same; or the bytes are kept, and a later call says how many */
 	RESULT_FLUSH = 6, /* what calls inside of it move counted before */
 	RESULT_MADE = 7, /* int: 0 when there is a new object at argument OUT */
+	RESULT_UNPEEKED = 8, /* as RESULT_COUNT, unless argument OUT has MSG_PEEK */
+	RESULT_MAC = 9, /* int: 0 when a MAC is in the buffer, and *(u32 *)argument OUT is its length */
 };
 
 /* Constants fixed at load time, so that what is not asked for costs nothing. */

@@ -8,6 +8,7 @@ mod go;
 mod lease;
 mod mysql;
 mod named;
+mod nss;
 mod openssl;
 mod overrides;
 mod point;
@@ -26,7 +27,7 @@ use cache::Key;
 pub use lease::Lease;
 pub use overrides::Overrides;
 pub use point::Point;
-pub use wanted::{Library, Program, Wanted};
+pub use wanted::{Libraries, Library, Program, Wanted};
 
 /// What a file is to us, for one library or program.
 enum Verdict {
@@ -97,19 +98,17 @@ pub fn examine(
         Wanted::Tls(subject, libraries) => (subject, libraries),
         Wanted::Commands(program) => return Findings::of([program.hooks(&binary)]),
     };
-    let look_for = |libraries: &[Library]| {
-        Findings::of(libraries.iter().map(|it| it.hooks(&binary, subject, overrides)))
-    };
+    let look_for =
+        |libraries: Libraries| Findings::of(libraries.iter().map(|it| it.hooks(&binary, subject, overrides)));
     if !overrides.is_none() {
         return look_for(libraries);
     }
-    let possible: Vec<Library> =
-        libraries.iter().copied().filter(|library| library.may_be_in(&binary)).collect();
+    let possible: Vec<Library> = libraries.iter().filter(|library| library.may_be_in(&binary)).collect();
     if possible.is_empty() {
         return Findings::default();
     }
     let question = format!("{possible:?} {subject:?}");
-    cached(file, lease, &question, cache, || look_for(&possible))
+    cached(file, lease, &question, cache, || look_for(possible.into_iter().collect()))
 }
 
 /// What the cache has, or else what is found. Only for files that are worth the hash of all their bytes.

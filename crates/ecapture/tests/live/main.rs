@@ -31,6 +31,7 @@ mod loss;
 mod many;
 mod mariadb;
 mod memory;
+mod nss;
 mod old_kernels;
 mod outputs;
 mod packages;

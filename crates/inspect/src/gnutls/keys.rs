@@ -10,7 +10,7 @@ use crate::code::Decoder;
 use crate::error::ElfError;
 use crate::functions::Functions;
 use crate::hook::{Arg, Evidence, Hook, Purpose};
-use crate::labels::{self, CLIENT_RANDOM, Receiver, Site};
+use crate::labels::{self, CLIENT_RANDOM, LABELS, Receiver, Site};
 use crate::place::{Base, Label, Path, Place, Secret};
 use crate::site::{self, function_code};
 use crate::symbolic::{Event, Explorer, Next, State};
@@ -32,7 +32,7 @@ pub(super) fn find(
     symbols: &Symbols,
     decoder: &mut Decoder,
 ) -> Result<Result<Hook, Why>, ElfError> {
-    let (places, loads) = match labels::find(binary)? {
+    let (places, loads) = match labels::find(binary, &LABELS)? {
         Ok(found) => found,
         Err(why) => return Ok(Err(why)),
     };
