@@ -48,6 +48,8 @@ struct Installed {
 /// Libraries of NSS that depend on each other, and find each other in their directory.
 const LIBRARIES: [&str; 6] =
     ["libssl3.so", "libnss3.so", "libnssutil3.so", "libsoftokn3.so", "libfreeblpriv3.so", "libsmime3.so"];
+/// What that of Firefox needs.
+const OF_FIREFOX: &str = "libmozsqlite3.so";
 
 impl Installed {
     /// With copies of the libraries, as other programs may use these.
@@ -57,6 +59,9 @@ impl Installed {
         for name in LIBRARIES {
             let found = directories.iter().map(|directory| directory.join(name)).find(|path| path.exists());
             fs::copy(found.expect("a library of NSS"), lab.path("lib").join(name)).expect("copy it");
+        }
+        if let Some(found) = directories.iter().map(|at| at.join(OF_FIREFOX)).find(|path| path.exists()) {
+            fs::copy(found, lab.path("lib").join(OF_FIREFOX)).expect("copy it");
         }
         let files = ["libssl3.so", "libfreeblpriv3.so"].map(|name| lab.path("lib").join(name));
         Self { lab, server, files: files.to_vec() }
