@@ -5,6 +5,7 @@ mod given;
 mod gnutls;
 mod hostile;
 mod keys;
+mod nss;
 mod openssl;
 mod stripped;
 mod workshop;
