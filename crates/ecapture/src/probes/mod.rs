@@ -13,6 +13,7 @@ mod openssl;
 mod overrides;
 mod point;
 mod postgres;
+mod strangers;
 mod wanted;
 mod zsh;
 
@@ -27,6 +28,7 @@ use cache::Key;
 pub use lease::Lease;
 pub use overrides::Overrides;
 pub use point::Point;
+use strangers::strangers;
 pub use wanted::{Libraries, Library, Program, Wanted};
 
 /// What a file is to us, for one library or program.
@@ -46,6 +48,9 @@ pub struct Findings {
     pub found: Vec<Found>,
     /// Why others that are in it can not be hooked, or why the file can not be read.
     pub refused: Vec<String>,
+    /// Libraries that are in it and can never be captured.
+    #[serde(skip)]
+    pub strangers: Vec<&'static str>,
 }
 
 impl Findings {
@@ -103,12 +108,14 @@ pub fn examine(
     if !overrides.is_none() {
         return look_for(libraries);
     }
+    let strangers = if libraries == Libraries::ALL { strangers(&binary) } else { Vec::new() };
     let possible: Vec<Library> = libraries.iter().filter(|library| library.may_be_in(&binary)).collect();
     if possible.is_empty() {
-        return Findings::default();
+        return Findings { strangers, ..Default::default() };
     }
     let question = format!("{possible:?} {subject:?}");
-    cached(file, lease, &question, cache, || look_for(possible.into_iter().collect()))
+    let findings = cached(file, lease, &question, cache, || look_for(possible.into_iter().collect()));
+    Findings { strangers, ..findings }
 }
 
 /// What the cache has, or else what is found. Only for files that are worth the hash of all their bytes.

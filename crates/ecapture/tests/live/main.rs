@@ -46,4 +46,5 @@ mod shells;
 mod speed;
 mod stacks;
 mod start_stop;
+mod strangers;
 mod text_output;

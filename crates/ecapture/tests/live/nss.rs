@@ -1,16 +1,17 @@
 //! NSS: every way in which a program may call it yields exactly the bytes that went through TLS, and keys, in several
 //! versions.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
-use crate::capture::{Capture, Captured, ROOM_FOR_ALL};
+use crate::capture::{Capture, Captured, ROOM_FOR_ALL, own_cgroup};
 use crate::keys::{lines, lines_once};
 use crate::lab::{Lab, Server, target};
+use crate::packages::unpacked;
 use crate::pattern::{self, assert_same};
 use crate::process::{Running, output_of};
-use crate::record::{RECEIVED, SENT};
+use crate::record::{RECEIVED, Record, SENT};
 
 /// Versions of TLS, and the number of lines that a connection has in a key log.
 const VERSIONS: [(&str, usize); 2] = [("1.2", 1), ("1.3", 5)];
@@ -123,19 +124,90 @@ fn calls_that_are_made_again_count_once() {
     Installed::of_this_system().assert("nonblocking", "recv", true);
 }
 
-/// Fetches a package of another release of Debian and unpacks it, once; answers where. `None` where it can not be had.
-fn unpacked(suite: &str) -> Option<PathBuf> {
-    let directory = crate::packages::kept(&format!("libnss3-{suite}"));
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing/corpus/unpack");
-    let there = directory.exists()
-        || crate::packages::succeeds(Command::new(script).args([suite, "libnss3"]).arg(&directory));
-    there.then(|| directory.join(format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH)))
+/// What Firefox gets, and an authority for the certificate.
+const PAGE: &str = r"
+import http.server, ssl, subprocess
+def openssl(words):
+    subprocess.run(['openssl', *words.split()], check=True, capture_output=True)
+openssl('req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=Tests -keyout ca.key -out ca.pem')
+openssl('req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout key.pem -out request.pem')
+open('names', 'w').write('subjectAltName=DNS:localhost')
+openssl('x509 -req -days 2 -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -extfile names -out cert.pem')
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def do_GET(self):
+        body = open('body', 'rb').read() if self.path == '/page' else b''
+        self.send_response(200)
+        self.send_header('Content-Type', 'text/html')
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args): pass
+server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain('cert.pem', 'key.pem')
+context.keylog_filename = 'server.keys'
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print('ready', server.server_port, flush=True)
+server.serve_forever()
+";
+
+/// So that it talks to nobody else.
+const PREFERENCES: &str = r#"
+user_pref("app.normandy.enabled", false);
+user_pref("app.update.enabled", false);
+user_pref("browser.shell.checkDefaultBrowser", false);
+user_pref("browser.startup.homepage_override.mstone", "ignore");
+user_pref("datareporting.policy.dataSubmissionEnabled", false);
+user_pref("network.captive-portal-service.enabled", false);
+user_pref("network.connectivity-service.enabled", false);
+user_pref("network.proxy.type", 0);
+user_pref("network.trr.mode", 5);
+user_pref("security.OCSP.enabled", 0);
+user_pref("toolkit.telemetry.enabled", false);
+"#;
+
+#[test]
+#[ignore = "needs Firefox"]
+fn firefox() {
+    let lab = Lab::new();
+    let body = pattern::body(9, LENGTH);
+    lab.file("body", &body);
+    let server = lab.python_server(PAGE);
+    fs::create_dir(lab.path("profile")).expect("a directory");
+    lab.file("profile/user.js", PREFERENCES);
+    for words in ["-N --empty-password", "-A -n tests -t C,, -i ca.pem"] {
+        let mut certutil = lab.command("certutil");
+        certutil.args(["-d", "sql:profile"]).args(words.split(' '));
+        Running::start(&mut certutil).finish().succeeded();
+    }
+    let keys = lab.path("captured.keys");
+    let only = ["--cgroup_path".as_ref(), own_cgroup().as_os_str(), "-m".as_ref(), "text,keylog".as_ref()];
+    let arguments = only.into_iter().chain(["-k".as_ref(), keys.as_os_str()]);
+    let capture = Capture::commands("nss", arguments.chain(ROOM_FOR_ALL.map(OsStr::new)));
+    let mut firefox = lab.command("firefox-esr");
+    firefox.env_remove("LD_LIBRARY_PATH").env("HOME", lab.path(""));
+    firefox.args(["--headless", "--no-remote", "--profile", "profile", "--screenshot", "page.png"]);
+    firefox.arg(format!("https://localhost:{}/page", server.port));
+    Running::start(&mut firefox).finish().succeeded();
+    let captured = capture.stop();
+    assert_eq!(lines_once(&keys), lines(&lab.path("server.keys")), "{}", captured.stderr);
+    assert_eq!(captured.summary().get("keys_not_seen"), 0, "{}", captured.stderr);
+    let records = captured.complete();
+    let [sent, received] = [SENT, RECEIVED].map(|way| records.way(way).0);
+    let holds = |records: &[Record], text: &[u8]| {
+        let bytes: Vec<u8> = records.iter().flat_map(Record::data).collect();
+        memchr::memmem::find(&bytes, text).is_some()
+    };
+    assert!(holds(&sent, b"GET /page HTTP/1.1\r\n"), "{sent:#?}");
+    assert!(holds(&received, &body), "the page");
+    assert!(sent.iter().all(|record| record.text("comm") == "Socket Thread"), "{sent:#?}");
 }
 
 #[test]
-#[ignore = "gets packages; make test-all"]
+#[ignore = "fetches packages"]
 fn other_versions() {
-    let debian = unpacked("bullseye").map(|at| vec![at.join("nss"), at]);
+    let debian = unpacked("bullseye", "libnss3").map(|at| vec![at.join("nss"), at]);
     let firefox = ["/usr/lib/firefox-esr", "/usr/lib/firefox"].map(PathBuf::from);
     let firefox = firefox.into_iter().find(|at| at.exists()).map(|at| vec![at, system()]);
     let versions: Vec<_> = [debian, firefox].into_iter().flatten().collect();
