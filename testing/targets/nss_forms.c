@@ -36,7 +36,8 @@ static int is(const char *form)
 	return !strcmp(sending, form) || !strcmp(receiving, form);
 }
 
-static SECStatus any_certificate(void *arg, PRFileDesc *fd, PRBool check_signature, PRBool is_server)
+static SECStatus any_certificate(void *arg, PRFileDesc *fd, PRBool check_signature,
+				 PRBool is_server)
 {
 	(void)arg, (void)fd, (void)check_signature, (void)is_server;
 	return SECSuccess;
@@ -50,7 +51,8 @@ static void read_body(void)
 
 	check(file && PR_CreatePipe(&ends[0], &ends[1]) == PR_SUCCESS, "open");
 	length = PR_Read(file, body, sizeof(body));
-	check(length > 0 && PR_Write(ends[1], &byte, 1) == 1 && PR_Read(ends[0], &byte, 1) == 1, "read");
+	check(length > 0 && PR_Write(ends[1], &byte, 1) == 1 && PR_Read(ends[0], &byte, 1) == 1,
+	      "read");
 	PR_Close(file);
 }
 
@@ -65,7 +67,10 @@ static void wait_for(PRFileDesc *tls, int events)
 
 static int send_piece(PRFileDesc *tls, char *from, int size)
 {
-	PRIOVec parts[3] = { { from, size / 3 }, { from + size / 3, size / 3 }, { from + size / 3 * 2, size - size / 3 * 2 } };
+	int third = size / 3;
+	PRIOVec parts[] = { { from, third },
+			    { from + third, third },
+			    { from + third * 2, size - third * 2 } };
 
 	if (is("write"))
 		return PR_Write(tls, from, size);
@@ -79,7 +84,8 @@ static void send_all(PRFileDesc *tls)
 	if (is("file")) {
 		PRFileDesc *file = PR_Open("body", PR_RDONLY, 0);
 
-		check(PR_TransmitFile(tls, file, "", 0, PR_TRANSMITFILE_KEEP_OPEN, PR_INTERVAL_NO_TIMEOUT) == length,
+		check(PR_TransmitFile(tls, file, "", 0, PR_TRANSMITFILE_KEEP_OPEN,
+				      PR_INTERVAL_NO_TIMEOUT) == length,
 		      "send a file");
 		return;
 	}
@@ -125,7 +131,8 @@ static PRFileDesc *connected(int port, int version)
 
 int main(int argc, char **argv)
 {
-	PRSocketOptionData blocking = { .option = PR_SockOpt_Nonblocking, .value = { .non_blocking = PR_TRUE } };
+	PRSocketOptionData blocking = { .option = PR_SockOpt_Nonblocking,
+					.value = { .non_blocking = PR_TRUE } };
 	int small = 4608;
 
 	if (argc != 5)
@@ -134,11 +141,12 @@ int main(int argc, char **argv)
 	check(NSS_NoDB_Init(NULL) == SECSuccess, "init");
 	NSS_SetDomesticPolicy();
 	read_body();
-	PRFileDesc *tls = connected(atoi(argv[4]),
-				    strcmp(argv[3], "1.3") ? SSL_LIBRARY_VERSION_TLS_1_2 :
-							     SSL_LIBRARY_VERSION_TLS_1_3);
+	PRFileDesc *tls = connected(atoi(argv[4]), strcmp(argv[3], "1.3") ?
+							   SSL_LIBRARY_VERSION_TLS_1_2 :
+							   SSL_LIBRARY_VERSION_TLS_1_3);
 	if (is("nonblocking")) {
-		setsockopt(PR_FileDesc2NativeHandle(tls), SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+		setsockopt(PR_FileDesc2NativeHandle(tls), SOL_SOCKET, SO_SNDBUF, &small,
+			   sizeof(small));
 		PR_SetSocketOption(tls, &blocking);
 	}
 	send_all(tls);

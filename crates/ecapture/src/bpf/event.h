@@ -250,7 +250,7 @@ enum hook_result {
 	RESULT_FLUSH = 6, /* what calls inside of it move counted before */
 	RESULT_MADE = 7, /* int: 0 when there is a new object at argument OUT */
 	RESULT_UNPEEKED = 8, /* as RESULT_COUNT, unless argument OUT has MSG_PEEK */
-	RESULT_MAC = 9, /* int: 0 when a MAC is in the buffer, and *(u32 *)argument OUT is its length */
+	RESULT_MAC = 9, /* int: 0 when there is a MAC of *(u32 *)argument OUT bytes */
 };
 
 /* Constants fixed at load time, so that what is not asked for costs nothing. */

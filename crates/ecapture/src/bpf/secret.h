@@ -173,8 +173,7 @@ int secret_mac(struct pt_regs *ctx)
 		return 0;
 	due = &thread->due;
 	if (length < sizeof(head) || bpf_probe_read_user(&head, sizeof(head), (void *)bytes) ||
-	    !is_text(head.tls13, TLS13, sizeof(head.tls13)) ||
-	    head.size <= sizeof(head.tls13))
+	    !is_text(head.tls13, TLS13, sizeof(head.tls13)) || head.size <= sizeof(head.tls13))
 		return 0;
 	__builtin_memset(due->computed, 0, sizeof(due->computed));
 	if (bpf_probe_read_user(due->computed, clamp_to(head.size - sizeof(head.tls13), LABEL_LEN),

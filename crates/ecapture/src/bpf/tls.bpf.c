@@ -77,9 +77,9 @@ static __always_inline struct thread *caller(struct pt_regs *ctx)
 		count(COUNT_NO_STATE, 0);
 		return 0;
 	}
-	return in_scope(thread->id >> 32) && is_wanted(ctx, thread->id >> 32) && is_due(ctx, thread) ?
-		       thread :
-		       0;
+	if (!in_scope(thread->id >> 32) || !is_wanted(ctx, thread->id >> 32))
+		return 0;
+	return is_due(ctx, thread) ? thread : 0;
 }
 
 static __always_inline void fill_frame(struct frame *frame, struct pt_regs *ctx,
