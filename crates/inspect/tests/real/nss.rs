@@ -1,11 +1,12 @@
 //! NSS of this machine and of other releases and machines, and damaged copies of it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use inspect::nss::{Nss, Refusal, may_be, resolve};
 use inspect::{Arg, Binary, Call, Evidence, Label, Purpose, ResultKind};
+
+use crate::workshop::{below, unpacked};
 
 const SYSTEM: &str = "/usr/lib/x86_64-linux-gnu";
 
@@ -123,28 +124,13 @@ fn others_are_not_taken_for_it() {
     assert!(matches!(resolve(&binary), Err(Refusal::NotNss)));
 }
 
-/// `libnss3` of a release of Debian, unpacked; `None` where it can not be had.
-fn unpacked(suite: &str, machine: &str) -> Option<PathBuf> {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("libnss3-{suite}-{machine}"));
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing/corpus/unpack");
-    let mut unpack = Command::new(script);
-    unpack.args([suite, "libnss3"]).arg(&directory).arg(machine);
-    (directory.exists() || unpack.status().is_ok_and(|status| status.success())).then_some(directory)
-}
-
-/// The first file of that name below a directory.
-fn below(directory: &Path, name: &str) -> PathBuf {
-    let find = Command::new("find").arg(directory).args(["-name", name]).output().unwrap();
-    PathBuf::from(String::from_utf8(find.stdout).unwrap().lines().next().expect("the file"))
-}
-
 #[test]
 #[ignore = "fetches packages"]
 fn every_release_has_all_and_both_machines_agree() {
     let mut count = 0;
     for suite in ["bullseye", "bookworm", "trixie", "sid"] {
         let randoms = ["x86_64", "aarch64"].map(|machine| {
-            let directory = unpacked(suite, machine)?;
+            let directory = unpacked(suite, "libnss3", machine)?;
             count += 1;
             println!("{suite} {machine}");
             let sockets = found_in(&bytes_of(below(&directory, "libssl3.so"))).unwrap();
