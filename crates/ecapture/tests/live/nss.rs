@@ -124,6 +124,31 @@ fn calls_that_are_made_again_count_once() {
     Installed::of_this_system().assert("nonblocking", "recv", true);
 }
 
+#[test]
+fn libraries_are_chosen_by_name_or_command() {
+    let nspr = system().join("libnspr4.so");
+    let nspr = nspr.to_str().expect("UTF-8");
+    let cgroup = own_cgroup().to_str().expect("UTF-8");
+    for (command, choice) in [("tls", ["--lib", "nss"]), ("nss", ["--nspr", nspr])] {
+        let lab = Lab::new();
+        let server = lab.python_server(ECHO); // by OpenSSL
+        let body = pattern::body(9, LENGTH);
+        lab.file("body", &body);
+        let arguments = choice.into_iter().chain(["--cgroup_path", cgroup]).chain(ROOM_FOR_ALL);
+        let capture = Capture::commands(command, arguments);
+        // Nobody used NSS before, and this is over soon.
+        let mut client = lab.command(target("nss_forms"));
+        client.env_remove("LD_LIBRARY_PATH").args(["send", "recv", "1.3", &server.port.to_string()]);
+        let client = Running::start(&mut client);
+        let pid = client.pid();
+        client.finish().succeeded();
+        let records = capture.stop().complete();
+        assert!(records.0.iter().all(|record| record.pid() == pid), "{records:#?}");
+        assert_same(&records.way(SENT).bytes(), &body, "sent");
+        assert_same(&records.way(RECEIVED).bytes(), &body, "received");
+    }
+}
+
 /// What Firefox gets, and an authority for the certificate.
 const PAGE: &str = r"
 import http.server, ssl, subprocess
