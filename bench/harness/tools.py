@@ -9,7 +9,7 @@ import sys
 import time
 
 from . import elf, extract, paths, subject
-from .process import Process
+from .process import Process, run
 
 DEFAULT_FILE = paths.BENCH / "tools.json"
 READY_TIMEOUT_S = 60
@@ -68,6 +68,23 @@ def load_tools(names, extra_file=None):
     return tools
 
 
+def go_sites():
+    """Where ecapture probes the plaintext calls of the Go server: their starts and returns."""
+    report = json.loads(run([subject.snapshot(), "inspect", "--json", paths.GO_SERVER]))
+    functions = [
+        function
+        for library in report["libraries"]
+        for function in library["functions"]
+        if function.get("probe_returns")
+    ]
+    offsets = [
+        offset
+        for function in functions
+        for offset in (function["probe_offset"], *function["probe_returns"])
+    ]
+    return ",".join(f"{offset:x}" for offset in offsets)
+
+
 class ToolRun:
     """One run of a tool, from its start to the reading of its output."""
 
@@ -80,10 +97,13 @@ class ToolRun:
         self._values = {
             "baseline": paths.BASELINE,
             "libssl": lab.libssl,
+            "go_server": paths.GO_SERVER,
             "lab": paths.LAB,
             "out": self.out,
             **elf.probe_offsets(lab.libssl),
         }
+        if "{go_sites}" in tool.command:
+            self._values["go_sites"] = go_sites()
         if tool.command[0] == "{ecapture}":
             self._values["ecapture"] = subject.snapshot()
         words = tool.command_everywhere if everywhere else tool.command

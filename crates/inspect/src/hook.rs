@@ -25,6 +25,10 @@ pub enum Purpose {
     Read(Call),
     /// Takes the program's bytes to encrypt; how many were taken is known when it returns.
     Write(Call),
+    /// The same, but the buffer is an array of `struct iovec`, and the length is their number.
+    WriteVectors(Call),
+    /// Gets decrypted bytes for the program, all of which count.
+    Taken(Taken),
     /// Sends a file: `(object, fd, offset, size, flags)`, returns the bytes sent or less than 0. The bytes are never in memory.
     SendFile,
     /// Gives decrypted bytes to the program: the return value, a `ssize_t`, is their number. Where they are, its arguments do
@@ -76,6 +80,17 @@ pub struct Call {
     pub result: ResultKind,
 }
 
+/// Where a function that gets decrypted bytes has them, at its entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The connection object.
+    pub object: Arg,
+    /// Address of the bytes.
+    pub buffer: Place,
+    /// How many.
+    pub length: Place,
+}
+
 /// How a plaintext call says how many bytes it moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResultKind {
@@ -90,6 +105,8 @@ pub enum ResultKind {
     /// The same; but if it returns -28 (`GNUTLS_E_AGAIN`) or -52 (`GNUTLS_E_INTERRUPTED`), it keeps the bytes, and a later
     /// call returns how many, whatever that call is given.
     Resumed,
+    /// It returns two words, as an `io::Result<usize>` of Rust: if the first is even, the second is the number.
+    Pair,
 }
 
 /// The instruction under a probe.
@@ -214,18 +231,30 @@ impl fmt::Display for Evidence {
 impl Purpose {
     /// Whether the hook sees bytes of the program.
     pub(crate) fn moves_plaintext(&self) -> bool {
-        matches!(self, Self::Read(_) | Self::ReadElsewhere | Self::Write(_) | Self::SendFile)
+        matches!(
+            self,
+            Self::Read(_)
+                | Self::ReadElsewhere
+                | Self::Write(_)
+                | Self::WriteVectors(_)
+                | Self::Taken(_)
+                | Self::SendFile
+        )
     }
 
     /// The arguments that are read when the function is entered.
     pub(crate) fn arguments(&self) -> Vec<Arg> {
         match self {
-            Self::Read(call) | Self::Write(call) => {
+            Self::Read(call) | Self::Write(call) | Self::WriteVectors(call) => {
                 let mut args = vec![call.object, call.buffer, call.length];
                 if let ResultKind::Out(out) | ResultKind::Unpeeked(out) = call.result {
                     args.push(out);
                 }
                 args
+            }
+            Self::Taken(taken) => {
+                let places = [taken.buffer, taken.length];
+                [taken.object].into_iter().chain(places.into_iter().filter_map(argument)).collect()
             }
             Self::SendFile => (1..=5).map(Arg).collect(),
             Self::New => Vec::new(),

@@ -40,6 +40,17 @@ pub(crate) fn nss(binary: &Binary<'_>) -> Option<String> {
     <[String; 1]>::try_from(texts).ok().map(|[text]| text)
 }
 
+/// Such as `rustls 0.23.43`, of the paths of its sources in messages of panics; `None` if there are several.
+pub(crate) fn rustls(binary: &Binary<'_>) -> Option<String> {
+    let texts = different(binary, b"/rustls-0.", |piece, hit| {
+        let text = &piece[hit + "/rustls-".len()..piece.len().min(hit + LONGEST)];
+        let number = &text[..memmem::find(text, b"/src/")?];
+        let is_number = number.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
+        is_number.then(|| format!("rustls {}", String::from_utf8_lossy(number)))
+    });
+    <[String; 1]>::try_from(texts).ok().map(|[text]| text)
+}
+
 const NSS_WHAT: &[u8] = b"Version: NSS ";
 
 const GNUTLS_LOG: &[u8] = b"Enabled GnuTLS ";

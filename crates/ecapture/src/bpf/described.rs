@@ -301,6 +301,34 @@ impl Described for GoHook {
     }
 }
 
+/// Where a function that gets decrypted bytes has them, at its entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenHook {
+    /// The TLS object.
+    pub object: Chain,
+    /// Address of the bytes.
+    pub buffer: Chain,
+    /// How many.
+    pub length: Chain,
+}
+
+impl TakenHook {
+    /// Bytes of `struct taken_hook`.
+    pub(super) const LEN: usize = 3 * Chain::LEN;
+}
+
+impl Described for TakenHook {
+    const TABLE: &'static str = "taken_hooks";
+
+    fn to_bytes(&self) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(Self::LEN);
+        for chain in [&self.object, &self.buffer, &self.length] {
+            bytes.extend(chain.to_bytes()?);
+        }
+        Some(bytes)
+    }
+}
+
 /// A table in the kernel. Files with equal code share entries; none is ever removed.
 pub(super) struct Table {
     map: MapHandle,

@@ -415,7 +415,7 @@ pub(super) mod tests {
     use libbpf_rs::btf::{Btf, HasSize};
 
     use super::*;
-    use crate::bpf::described::{Chain, GoHook, ObjectKeys, SecretHook};
+    use crate::bpf::described::{Chain, GoHook, ObjectKeys, SecretHook, TakenHook};
     use crate::bpf::load::objects;
     use crate::bpf::text::TextHook;
 
@@ -447,7 +447,7 @@ pub(super) mod tests {
     /// Everything in this file reads or writes at these offsets.
     #[test]
     fn layouts_are_those_of_event_h() {
-        let expected: [Layout<'_>; 13] = [
+        let expected: [Layout<'_>; 14] = [
             ("event_head", HEAD, &[("kind", 0), ("tid", 4), ("stream", 8), ("time", 16)]),
             ("data_event", HEAD + 16, &[("head", 0), ("position", 24), ("length", 32), ("flags", 36)]),
             ("stream_event", HEAD + 24, &[("head", 0), ("pid", 24), ("uid", 28), ("comm", 32)]),
@@ -542,6 +542,7 @@ pub(super) mod tests {
                     ("pad", 140),
                 ],
             ),
+            ("taken_hook", TakenHook::LEN, &[("object", 0), ("buffer", 24), ("length", 48)]),
             (
                 "object_keys",
                 ObjectKeys::LEN,

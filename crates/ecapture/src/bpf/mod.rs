@@ -12,7 +12,7 @@ mod ring;
 mod text;
 
 pub use attach::{Attachment, Hook, Moved, Moves, Place, Returns};
-pub use described::{Chain, GoHook, Label, MasterSecret, ObjectKeys, SecretHook, Start};
+pub use described::{Chain, GoHook, Label, MasterSecret, ObjectKeys, SecretHook, Start, TakenHook};
 pub use event::{Body, Counter, Counters, Data, Event, Object, Peer, Secret, Source, StreamInfo, Window};
 pub use features::Features;
 pub use foreign::ForeignSite;

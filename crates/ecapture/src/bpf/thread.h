@@ -34,6 +34,9 @@ struct chunks {
 	struct data_event head; /* of the next chunk */
 	__u64 buffer;
 	__u64 left;
+	__u64 vectors; /* the iovec that comes next */
+	__u64 vectors_left;
+	__u64 here; /* bytes left in the one before */
 };
 
 /* A part of a thread's own stack that is known to be in use: [low, high). */

@@ -552,6 +552,8 @@ pub enum Library {
     Nss,
     /// Go's crypto/tls.
     Go,
+    /// rustls.
+    Rustls,
 }
 
 /// What a capture can produce.

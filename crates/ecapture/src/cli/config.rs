@@ -208,6 +208,7 @@ fn library(name: args::Library) -> Library {
         args::Library::Gnutls => Library::GnuTls,
         args::Library::Nss => Library::Nss,
         args::Library::Go => Library::Go,
+        args::Library::Rustls => Library::Rustls,
     }
 }
 

@@ -7,6 +7,7 @@ use inspect::gnutls::{self, GnuTls};
 use inspect::go::{self, Go};
 use inspect::nss::{self, Nss};
 use inspect::openssl::{self, OpenSsl};
+use inspect::rustls::{self, Rustls};
 use inspect::{
     Binary, Call, Confidence, Cost, Derivation, Hook, Kind, Label, ObjectKeys, Purpose, ResultKind, Secret,
 };
@@ -65,6 +66,9 @@ struct Function {
     probe_offset: u64,
     /// Bytes from the function's start to the probed instruction.
     probe_skip: u32,
+    /// Positions in the file of the instructions by which it returns, where these are probed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    probe_returns: Vec<u64>,
     cost: &'static str,
 }
 
@@ -96,6 +100,11 @@ impl Report {
         match go::resolve(binary) {
             Ok(found) => libraries.push(Library::from(found)),
             Err(go::Refusal::Elf(error)) => return Err(error),
+            Err(refusal) => refused.push(refusal.to_string()),
+        }
+        match rustls::resolve(binary) {
+            Ok(found) => libraries.push(Library::from(found)),
+            Err(rustls::Refusal::Elf(error)) => return Err(error),
             Err(refusal) => refused.push(refusal.to_string()),
         }
         Ok(Self {
@@ -160,6 +169,13 @@ impl From<Nss> for Library {
     }
 }
 
+impl From<Rustls> for Library {
+    fn from(found: Rustls) -> Self {
+        let Rustls { version, hooks, notes } = found;
+        Self::new("rustls".to_owned(), version, &hooks, None, notes)
+    }
+}
+
 impl From<Go> for Library {
     fn from(found: Go) -> Self {
         let has = |wanted| found.functions.iter().any(|function| function.purpose == wanted);
@@ -193,7 +209,7 @@ impl Library {
             name,
             version,
             needs: Needs {
-                read: Some(has(|purpose| matches!(purpose, Purpose::Read(_)))),
+                read: Some(has(|purpose| matches!(purpose, Purpose::Read(_) | Purpose::Taken(_)))),
                 write: Some(has(|purpose| matches!(purpose, Purpose::Write(_)))),
                 keys: has(|purpose| matches!(purpose, Purpose::Secret(_) | Purpose::Derive(_)))
                     || master && has(|purpose| matches!(purpose, Purpose::Handshake)),
@@ -210,8 +226,9 @@ impl Library {
             None => writeln!(out, "  {}, version not in this file", self.name)?,
         }
         for function in &self.functions {
-            let Function { name, address, does, confidence, evidence, probe_offset, probe_skip, cost } =
-                function;
+            let Function {
+                name, address, does, confidence, evidence, probe_offset, probe_skip, cost, ..
+            } = function;
             writeln!(out, "  {name:21} at {address:#x}, {confidence}: {}", escape::name(evidence))?;
             writeln!(out, "  {:21} {does}", "")?;
             writeln!(out, "  {:21} probe at +{probe_skip}, {cost}; file offset {probe_offset:#x}", "")?;
@@ -243,6 +260,7 @@ impl Function {
             evidence: hook.evidence.to_string(),
             probe_offset: hook.site.file_offset,
             probe_skip: hook.site.skip,
+            probe_returns: Vec::new(),
             cost: cost(hook.site.cost),
         }
     }
@@ -256,6 +274,7 @@ impl Function {
             evidence: "in the table of functions of the Go runtime".to_owned(),
             probe_offset: function.file_offset,
             probe_skip: function.skip,
+            probe_returns: function.returns.clone(),
             cost: cost(function.cost),
         }
     }
@@ -278,6 +297,7 @@ fn does_in_go(program: &Go, function: &go::Function) -> String {
         go::Purpose::Read => format!("gives plaintext: {call}"),
         go::Purpose::Write => format!("takes plaintext: {call}"),
         go::Purpose::Begin => format!("begins a connection: object {object}"),
+        go::Purpose::Close => format!("closes a connection: object {object}"),
         go::Purpose::Secret => format!("hands over a secret: {}", places(&program.convention.secret())),
     }
 }
@@ -286,6 +306,11 @@ fn does(purpose: &Purpose) -> String {
     match purpose {
         Purpose::Read(call) => format!("gives plaintext: {}", arguments(call)),
         Purpose::Write(call) => format!("takes plaintext: {}", arguments(call)),
+        Purpose::WriteVectors(call) => format!("takes plaintext in pieces: {}", arguments(call)),
+        Purpose::Taken(taken) => format!(
+            "has decrypted: object arg{}, buffer {}, size {}",
+            taken.object.0, taken.buffer, taken.length
+        ),
         Purpose::SendFile => "sends a file: object arg1".to_owned(),
         Purpose::ReadElsewhere => "gives plaintext in memory of its own: object arg1".to_owned(),
         Purpose::Flush => "sends what others took: object arg1".to_owned(),
@@ -316,6 +341,7 @@ fn arguments(call: &Call) -> String {
         ResultKind::Unpeeked(flags) => format!("returned, unless arg{} has MSG_PEEK", flags.0),
         ResultKind::Resumed => "returned, now or by a later call".to_owned(),
         ResultKind::Out(out) => format!("at arg{}", out.0),
+        ResultKind::Pair => "the second word returned, if the first is even".to_owned(),
     };
     format!("object arg{}, buffer arg{}, size arg{}, moved bytes {moved}", object.0, buffer.0, length.0)
 }

@@ -2,7 +2,7 @@
 
 use inspect::{Base, Call, Cost, Derivation, Path, Purpose, ResultKind};
 
-use crate::bpf::{Chain, Hook, Label, Moved, Moves, Place, SecretHook, Start, Subject};
+use crate::bpf::{Chain, Hook, Label, Moved, Moves, Place, SecretHook, Start, Subject, TakenHook};
 
 /// What is to be hooked of what was found.
 pub fn hooks_for(facts: &[inspect::Hook], subject: Subject) -> Vec<Hook> {
@@ -12,7 +12,7 @@ pub fn hooks_for(facts: &[inspect::Hook], subject: Subject) -> Vec<Hook> {
 /// Whether any of them is a reason to attach to a file.
 pub fn is_any_wanted(hooks: &[Hook], subject: Subject) -> bool {
     hooks.iter().any(|hook| match hook.place {
-        Place::Call(_) => true,
+        Place::Call(_) | Place::Taken(_) => true,
         Place::Secret(_) | Place::Derive(_) | Place::Handshake => subject.secrets,
         _ => false,
     })
@@ -22,12 +22,11 @@ fn hook(fact: &inspect::Hook, subject: Subject) -> Option<Hook> {
     let place = match &fact.purpose {
         Purpose::Read(call) => Place::Call(moves(call, false)),
         Purpose::Write(call) => Place::Call(moves(call, true)),
-        Purpose::SendFile => {
-            Place::Call(Moves { sent: true, object: 1, buffer: 0, length: 0, result: Moved::File })
-        }
-        Purpose::ReadElsewhere => {
-            Place::Call(Moves { sent: false, object: 1, buffer: 0, length: 0, result: Moved::Size })
-        }
+        Purpose::WriteVectors(call) => Place::Call(Moves { vectors: true, ..moves(call, true) }),
+        Purpose::Taken(_) if !subject.plaintext => return None,
+        Purpose::Taken(taken) => Place::Taken(Box::new(taken_hook(taken))),
+        Purpose::SendFile => Place::Call(without_buffer(true, Moved::File)),
+        Purpose::ReadElsewhere => Place::Call(without_buffer(false, Moved::Size)),
         Purpose::Flush => subject.plaintext.then_some(Place::Flush)?,
         Purpose::New => Place::New,
         Purpose::NewAt(out) => Place::NewAt(out.0),
@@ -65,8 +64,22 @@ fn moves(call: &Call, sent: bool) -> Moves {
         ResultKind::Out(argument) => Moved::Out(argument.0),
         ResultKind::Size => Moved::Size,
         ResultKind::Resumed => Moved::Resumed,
+        ResultKind::Pair => Moved::Pair,
     };
-    Moves { sent, object: call.object.0, buffer: call.buffer.0, length: call.length.0, result }
+    let Call { object, buffer, length, .. } = call;
+    Moves { sent, object: object.0, buffer: buffer.0, length: length.0, result, vectors: false }
+}
+
+fn without_buffer(sent: bool, result: Moved) -> Moves {
+    Moves { sent, object: 1, buffer: 0, length: 0, result, vectors: false }
+}
+
+fn taken_hook(taken: &inspect::Taken) -> TakenHook {
+    TakenHook {
+        object: chain(&inspect::Place::arg(taken.object.0)),
+        buffer: chain(&taken.buffer),
+        length: chain(&taken.length),
+    }
 }
 
 /// Where a function hands over secrets.
@@ -125,7 +138,15 @@ pub fn describe(name: String, facts: &[inspect::Hook], subject: Subject, objects
             .collect()
     };
     let mut parts = vec![name];
-    parts.push(functions(|purpose| matches!(purpose, Purpose::Read(_) | Purpose::Write(_))).join(", "));
+    parts.push(
+        functions(|purpose| {
+            matches!(
+                purpose,
+                Purpose::Read(_) | Purpose::Write(_) | Purpose::WriteVectors(_) | Purpose::Taken(_)
+            )
+        })
+        .join(", "),
+    );
     if subject.secrets {
         let mut keys = functions(|purpose| {
             matches!(purpose, Purpose::Secret(_) | Purpose::Derive(_) | Purpose::Handshake)

@@ -13,6 +13,7 @@ mod openssl;
 mod overrides;
 mod point;
 mod postgres;
+mod rustls;
 mod strangers;
 mod wanted;
 mod zsh;
@@ -46,8 +47,10 @@ enum Verdict {
 pub struct Findings {
     /// What can be hooked.
     pub found: Vec<Found>,
-    /// Why others that are in it can not be hooked, or why the file can not be read.
+    /// Why others that are in it can not be hooked.
     pub refused: Vec<String>,
+    /// Why the file can not be read.
+    pub unreadable: Option<String>,
     /// Libraries that are in it and can never be captured.
     #[serde(skip)]
     pub strangers: Vec<&'static str>,
@@ -91,13 +94,13 @@ pub fn examine(
     overrides: &Overrides,
     cache: &Cache,
 ) -> Findings {
-    let refused = |error: ElfError| Findings { refused: vec![error.to_string()], ..Default::default() };
+    let unreadable = |error: ElfError| Findings { unreadable: Some(error.to_string()), ..Default::default() };
     let binary = match Binary::open(file) {
         Ok(binary) => binary,
-        Err(error) => return refused(error),
+        Err(error) => return unreadable(error),
     };
     if let Err(error) = binary.check_machine(Machine::host()) {
-        return refused(error);
+        return unreadable(error);
     }
     let (subject, libraries) = match wanted {
         Wanted::Tls(subject, libraries) => (subject, libraries),

@@ -2,7 +2,7 @@
 
 use inspect::Binary;
 
-use super::{Overrides, Verdict, bash, gnutls, go, mysql, nss, openssl, postgres, zsh};
+use super::{Overrides, Verdict, bash, gnutls, go, mysql, nss, openssl, postgres, rustls, zsh};
 use crate::bpf::{Shape, Subject};
 
 /// What a run looks for.
@@ -106,6 +106,8 @@ pub enum Library {
     Nss,
     /// `crypto/tls` of Go.
     Go,
+    /// rustls.
+    Rustls,
 }
 
 /// A choice of libraries.
@@ -129,7 +131,7 @@ impl FromIterator<Library> for Libraries {
 }
 
 impl Library {
-    const ALL: [Self; 4] = [Self::OpenSsl, Self::GnuTls, Self::Nss, Self::Go];
+    const ALL: [Self; 5] = [Self::OpenSsl, Self::GnuTls, Self::Nss, Self::Go, Self::Rustls];
 
     /// What a file has to contain, in words.
     fn described(self) -> &'static str {
@@ -138,6 +140,7 @@ impl Library {
             Self::GnuTls => "GnuTLS",
             Self::Nss => "NSS",
             Self::Go => "crypto/tls of Go",
+            Self::Rustls => "rustls",
         }
     }
 
@@ -146,7 +149,7 @@ impl Library {
             Self::OpenSsl => name.starts_with("libssl") && name.contains(".so"),
             Self::GnuTls => name.starts_with("libgnutls.so"),
             Self::Nss => ["libssl3.so", "libfreeblpriv3.so"].contains(&name),
-            Self::Go => false,
+            Self::Go | Self::Rustls => false,
         }
     }
 
@@ -157,6 +160,7 @@ impl Library {
             Self::GnuTls => gnutls::may_be(binary),
             Self::Nss => nss::may_be(binary),
             Self::Go => go::may_be(binary),
+            Self::Rustls => rustls::may_be(binary),
         };
         may_be.unwrap_or(true) // what is wrong with the file is said by those who read all of it
     }
@@ -168,6 +172,7 @@ impl Library {
             Self::GnuTls => gnutls::hooks(binary, subject),
             Self::Nss => nss::hooks(binary, subject),
             Self::Go => go::hooks(binary, subject),
+            Self::Rustls => rustls::hooks(binary, subject),
         }
     }
 }

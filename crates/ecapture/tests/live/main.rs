@@ -41,6 +41,7 @@ mod postgres;
 mod privileges;
 mod programs;
 mod protocols;
+mod rustls;
 mod selection;
 mod shells;
 mod speed;

@@ -3,6 +3,7 @@
 
 mod given;
 mod gnutls;
+mod go;
 mod hostile;
 mod keys;
 mod nss;
