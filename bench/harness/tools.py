@@ -33,6 +33,7 @@ class Tool:
         self.env = fields.get("env", {})
         self.ready = re.compile(fields["ready"])
         self.lost = re.compile(fields["lost"]) if "lost" in fields else None
+        self.kept = re.compile(fields["kept"]) if "kept" in fields else None
         self.read = extract.FORMATS[fields["format"]] if "format" in fields else None
         self.stop_signal = getattr(signal, fields.get("stop_signal", "SIGINT"))
 
@@ -159,9 +160,16 @@ class ToolRun:
     def out_size(self):
         return os.path.getsize(self.out) if self.out.exists() else 0
 
-    def lost_bytes(self):
+    def lost(self):
         """What the tool itself reports lost in its summary; None: it says nothing."""
-        matches = self.tool.lost.findall(self.log_text()) if self.tool.lost else []
+        return self._said(self.tool.lost)
+
+    def kept(self):
+        """How many packets the tool says that it has; None: it says nothing."""
+        return self._said(self.tool.kept)
+
+    def _said(self, pattern):
+        matches = pattern.findall(self.log_text()) if pattern else []
         return int(matches[-1]) if matches else None
 
     def records(self):

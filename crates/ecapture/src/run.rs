@@ -17,7 +17,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::bpf::{Block, Counters, Features, Interface, KeepReady, Packets, Plan, Programs, Ring, Scope};
+use crate::bpf::{
+    Block, Counters, Features, Interface, KeepReady, Packets, Plan, Programs, Ring, Scope, take_turns,
+};
 use crate::cli::{Config, Destination, Format, PacketConfig, Target, colours};
 use crate::filter::Filter;
 use crate::pipeline::{Account, Commands, Pipeline, Totals};
@@ -259,13 +261,26 @@ impl Stages {
         let (used, recycled) = bounded(memory.blocks);
         let (over, ended) = unbounded();
         let (wanted, status, filter) = (config.wanted, config.status, std::mem::take(&mut config.filter));
+        let with_plaintext = config.packets.as_ref().is_some_and(|packets| packets.with_plaintext);
+        // Who sends packets at full speed would get nowhere if we went first.
+        let has_packets = config.packets.is_some();
+        let is_urgent = !has_packets || config.wanted.shape().has_plaintext();
         let pipeline = thread::Builder::new().name("pipeline".into()).spawn(move || {
+            if has_packets {
+                take_turns();
+            }
             privileges::drop_all();
             let queues = Queues { filled, ended, used, interfaces };
-            work(wanted, status, sinks, filter, memory.connections, &queues)
+            work(wanted, status, with_plaintext, sinks, filter, memory.connections, &queues)
         })?;
         let send = move |block| blocks.send(block).is_ok();
-        let ring = Ring::start(programs.ring()?, send, recycled, privileges::drop_all)?;
+        let ready = move || {
+            if !is_urgent {
+                take_turns();
+            }
+            privileges::drop_all();
+        };
+        let ring = Ring::start(programs.ring()?, send, recycled, is_urgent, ready)?;
         Ok(Self { ring, pipeline, over })
     }
 
@@ -288,6 +303,7 @@ struct Queues {
 fn work(
     wanted: Wanted,
     status: Option<i32>,
+    with_plaintext: bool,
     sinks: Sinks,
     filter: Filter,
     memory: usize,
@@ -296,8 +312,8 @@ fn work(
     let Queues { filled, ended, used, interfaces } = queues;
     match wanted {
         Wanted::Tls(subject, _) => {
-            let (mut account, sinks) =
-                Pipeline::new(sinks, filter, memory, interfaces.clone()).run(filled, ended, used);
+            let pipeline = Pipeline::new(sinks, filter, memory, interfaces.clone(), with_plaintext);
+            let (mut account, sinks) = pipeline.run(filled, ended, used);
             account.with_keys = subject.secrets;
             let summary = move |End { kernel, packets_lost }| {
                 let (lost, with_packets) = (packets_lost.unwrap_or_default(), packets_lost.is_some());

@@ -142,9 +142,10 @@ pub struct Global {
     #[arg(long, global = true)]
     pub hex: bool,
 
-    /// Size of the buffer between kernel and program in KiB; the next power of two is taken.
-    #[arg(long, global = true, value_name = "KIB", default_value_t = 5120, value_parser = clap::value_parser!(u32).range(64..=1 << 20))]
-    pub mapsize: u32,
+    /// Size of the buffer between kernel and program in KiB; the next power of two is taken. Default: 5120; with
+    /// -m pcapng 32768.
+    #[arg(long, global = true, value_name = "KIB", value_parser = clap::value_parser!(u32).range(64..=1 << 20))]
+    pub mapsize: Option<u32>,
 
     /// Memory for what waits and for connections, in MiB; the buffer of --mapsize is not in it.
     ///
@@ -425,6 +426,10 @@ pub struct Capture {
     /// -m pcapng: which packets name their process in a comment.
     #[arg(long, value_name = "WHICH", default_value = "once")]
     pub packet_comments: PacketComments,
+
+    /// -m pcapng: add the plaintext that was seen, for connections whose packets can not be decrypted.
+    #[arg(long)]
+    pub with_plaintext: bool,
 
     /// -m pcapng: capture only packets that match this expression, in the language of tcpdump (pcap-filter(7)).
     #[arg(value_name = "FILTER")]

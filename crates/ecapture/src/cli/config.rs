@@ -147,7 +147,7 @@ impl Config {
         libraries: Libraries,
         files: impl IntoIterator<Item = PathBuf>,
         capture: Capture,
-        global: Global,
+        mut global: Global,
     ) -> Result<Self> {
         let key_log = key_log(&capture);
         let plaintext = capture.model.contains(&Model::Text);
@@ -156,8 +156,14 @@ impl Config {
         if is_piped && key_log == Some(Target::Stdout) {
             bail!("-k - and -w -: standard output can have one of them");
         }
-        let subject = Subject { plaintext, secrets: key_log.is_some() || packets.is_some() };
+        let in_packets = packets.as_ref().is_some_and(|packets| packets.with_plaintext);
+        let secrets = key_log.is_some() || packets.is_some();
+        let subject = Subject { plaintext: plaintext || in_packets, secrets };
+        global.mapsize = global.mapsize.or(packets.is_some().then_some(RING_OF_PACKETS_KIB));
         let common = Self::common(Wanted::Tls(subject, libraries), &global)?;
+        if in_packets && common.filter.redaction.is_some() {
+            bail!("--with-plaintext: bytes as they were, compressed ones too, can not be redacted");
+        }
         Ok(Self {
             files: files.into_iter().collect(),
             slow_attach: capture.slow_attach,
@@ -188,7 +194,7 @@ impl Config {
             files: Vec::new(),
             status: None,
             overrides: Overrides::default(),
-            ring_bytes: (global.mapsize << 10).next_power_of_two(),
+            ring_bytes: (global.mapsize.unwrap_or(RING_KIB) << 10).next_power_of_two(),
             memory: memory(global),
             slow_attach: false,
             use_cache: false,
@@ -216,6 +222,12 @@ fn library(name: args::Library) -> Library {
 fn is_nspr(file: &Path) -> bool {
     file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"libnspr4"))
 }
+
+/// Default of `--mapsize`.
+const RING_KIB: u32 = 5120;
+
+/// The same for packets, whose reader has to wait for its turn: 256 ms at 1 Gbit/s.
+const RING_OF_PACKETS_KIB: u32 = 32 << 10;
 
 /// `-e` of eCapture for any exit status.
 const ANY_STATUS: i32 = 128;
