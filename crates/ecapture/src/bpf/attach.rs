@@ -36,6 +36,8 @@ pub struct Moves {
 pub enum Moved {
     /// It returns the number.
     Count,
+    /// The same, unless this argument has `MSG_PEEK`.
+    Unpeeked(u8),
     /// It returns 1 and stores the number where this argument points.
     Out(u8),
     /// It returns the number, and the bytes came from a file.
@@ -67,6 +69,12 @@ pub enum Place {
     Untie,
     /// At a call that hands over a TLS secret.
     Secret(Box<SecretHook>),
+    /// At a call that begins to compute a TLS secret; it is not there yet.
+    Derive(Box<SecretHook>),
+    /// At a call that takes bytes of which a MAC is computed.
+    MacInput,
+    /// Around a call that gives out a MAC.
+    MacOutput,
     /// Around a call that makes the handshake of the object in argument 1, and returns 1 when it is complete.
     Handshake,
     /// At a call that knows a command or a statement.
@@ -162,6 +170,7 @@ fn cookie(moves: &Moves, keys: u64) -> u64 {
         Moved::Size => (4, 0),
         Moved::Resumed => (5, 0),
         Moved::Pair => (8, 0),
+        Moved::Unpeeked(flags) => (9, flags),
     };
     u64::from(moves.object)
         | u64::from(moves.buffer) << 4
@@ -180,6 +189,9 @@ fn handshake_cookie(keys: u64) -> u64 {
 
 /// The same for a call that sends what was captured before.
 const FLUSH_COOKIE: u64 = 1 | 6 << 12 | 1 << 16;
+
+/// The same for a call that gives out a MAC: `(context, out, *length, room)`.
+const MAC_COOKIE: u64 = 1 | 2 << 4 | 3 << 8 | 10 << 12;
 
 /// The same for a call that makes an object.
 fn new_cookie(out: u8) -> u64 {
@@ -204,7 +216,7 @@ fn around(offset: usize, cookie: u64, number: u32, sessions: bool) -> Vec<Probe>
 }
 
 /// Every program of an attached probe. The return of a call before its start, as in [`around`].
-const PROGRAMS: [&str; 15] = [
+const PROGRAMS: [&str; 17] = [
     "call_session",
     "new_session",
     "call_exit",
@@ -213,6 +225,8 @@ const PROGRAMS: [&str; 15] = [
     "object_end",
     "object_untie",
     "secret",
+    "secret_derive",
+    "secret_mac",
     "bytes_taken",
     "text_after",
     "text_at",
@@ -305,6 +319,9 @@ impl Programs {
             Place::Taken(taken) => one("bytes_taken", When::Entry, self.index_of(&**taken)?),
             Place::Text(text) => one("text_at", When::Entry, self.index_of(text)?),
             Place::TextAfter(text) => one("text_after", When::Return, self.index_of(text)?),
+            Place::Derive(secret) => one("secret_derive", When::Entry, self.index_of(&**secret)?),
+            Place::MacInput => one("secret_mac", When::Entry, 0),
+            Place::MacOutput => around(offset, MAC_COOKIE, number, sessions),
             Place::Secret(secret) => one("secret", When::Entry, self.index_of(&**secret)?),
             Place::GoBegin(hook) => one("go_begin", When::Entry, self.index_of(&**hook)?),
             Place::GoClose(hook) => one("go_close", When::Entry, self.index_of(&**hook)?),

@@ -66,6 +66,8 @@ pub enum Label {
     Sized(Chain, Chain),
     /// Known beforehand.
     Fixed(Cow<'static, str>),
+    /// `CLIENT_RANDOM`, if the C string at the address is `key expansion`.
+    KeyExpansion(Chain),
 }
 
 /// Where an object has its keys, by chains from [`Start::Object`].
@@ -215,6 +217,7 @@ impl Described for SecretHook {
                 fixed.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
                 (2, None, None)
             }
+            Label::KeyExpansion(at) => (3, Some(at), None),
         };
         let chains = [
             self.object.as_ref(),

@@ -88,6 +88,8 @@ struct secret_event {
 	char label[LABEL_LEN]; /* ends with a NUL, unless it is too long */
 	__u8 client_random[RANDOM_LEN];
 	__u8 secret[SECRET_LEN];
+	/* The label of the key schedule by which it was computed, and `label` only ends it; empty: not known. */
+	char computed[LABEL_LEN];
 };
 
 /* Bytes around the exporter secret of TLS 1.3, where OpenSSL keeps the others. */
@@ -175,6 +177,7 @@ enum label_kind {
 	LABEL_TEXT = 0, /* `label` is the address of a C string */
 	LABEL_SIZED = 1, /* and `label_length` says where it ends */
 	LABEL_FIXED = 2, /* `fixed` is the label */
+	LABEL_KEY_EXPANSION = 3, /* CLIENT_RANDOM, if `label` is the address of "key expansion" */
 };
 
 /* Where a function that hands over secrets has them. */
@@ -256,6 +259,8 @@ enum hook_result {
 	RESULT_FLUSH = 6, /* what calls inside of it move counted before */
 	RESULT_MADE = 7, /* int: 0 when there is a new object at argument OUT */
 	RESULT_PAIR = 8, /* two words: if the first is even, the second has the bytes */
+	RESULT_UNPEEKED = 9, /* as RESULT_COUNT, unless argument OUT has MSG_PEEK */
+	RESULT_MAC = 10, /* int: 0 when there is a MAC of *(u32 *)argument OUT bytes */
 };
 
 /* Constants fixed at load time, so that what is not asked for costs nothing. */

@@ -77,7 +77,9 @@ static __always_inline struct thread *caller(struct pt_regs *ctx)
 		count(COUNT_NO_STATE, 0);
 		return 0;
 	}
-	return in_scope(thread->id >> 32) && is_wanted(ctx, thread->id >> 32) ? thread : 0;
+	if (!in_scope(thread->id >> 32) || !is_wanted(ctx, thread->id >> 32))
+		return 0;
+	return is_due(ctx, thread) ? thread : 0;
 }
 
 static __always_inline void fill_frame(struct frame *frame, struct pt_regs *ctx,
@@ -91,13 +93,16 @@ static __always_inline void fill_frame(struct frame *frame, struct pt_regs *ctx,
 	frame->length = argument(ctx, HOOK_LENGTH(hook));
 	frame->out = argument(ctx, HOOK_OUT(hook));
 	frame->hook = hook;
-	frame->untied = settings.plaintext && *tied_slot(thread, object) != object;
+	frame->untied = settings.plaintext && HOOK_RESULT(hook) != RESULT_MAC &&
+			*tied_slot(thread, object) != object;
 	if (frame->untied)
 		await_socket(thread);
 	/* A peer may have its answer out before this call returns; what is received is there at the return. */
 	if (HOOK_SENT(hook))
 		frame->time = bpf_ktime_get_ns();
 }
+
+#define MSG_PEEK 2 /* PR_MSG_PEEK of NSPR, too */
 
 /* The second word of a result. */
 #if defined(__TARGET_ARCH_x86)
@@ -127,7 +132,13 @@ static __always_inline __u64 moved(struct pt_regs *ctx, const struct frame *call
 		break;
 	case RESULT_FLUSH:
 	case RESULT_MADE:
+	case RESULT_MAC:
 		return 0;
+	case RESULT_UNPEEKED:
+		if ((__s32)result <= 0 || call->out & MSG_PEEK)
+			return 0;
+		bytes = (__s32)result;
+		break;
 	case RESULT_PAIR:
 		if (result & 1)
 			return 0;
@@ -284,6 +295,7 @@ static __always_inline int leave(struct pt_regs *ctx)
 	if (call->untied)
 		await_no_socket();
 	made(ctx, call);
+	computed(ctx, thread, call);
 	bytes = moved(ctx, call);
 	if (!bytes) {
 		bytes = kept(ctx, call);
@@ -355,6 +367,7 @@ int call_return(struct pt_regs *ctx)
 	if (call->frame.untied)
 		await_no_socket();
 	made(ctx, &call->frame);
+	computed(ctx, thread, &call->frame);
 	bytes = moved(ctx, &call->frame);
 	if (!bytes) {
 		bytes = kept(ctx, &call->frame);

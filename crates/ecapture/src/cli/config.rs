@@ -11,14 +11,14 @@ use regex::bytes::Regex;
 use rustix::fs::statfs;
 
 use super::args::{
-    self, Capture, Cli, Command, FormatName, Global, Gnutls, Gotls, Model, Mysqld, Output, Postgres, Tls,
-    WhenSlow,
+    self, Capture, Cli, Command, FormatName, Global, Gnutls, Gotls, Model, Mysqld, Nss, Output, Postgres,
+    Tls, WhenSlow,
 };
 use super::memory::Memory;
 use super::packets::PacketConfig;
 use crate::bpf::{Cgroup, Scope, Subject};
 use crate::filter::{Filter, Redaction, Selection, glob};
-use crate::probes::{Library, Overrides, Program, Wanted};
+use crate::probes::{Libraries, Library, Overrides, Program, Wanted};
 use crate::sinks::{Address, FileRotation, Policy};
 use crate::targets;
 
@@ -112,16 +112,24 @@ impl Config {
     pub fn new(cli: Cli) -> Result<Self> {
         let Cli { command, global } = cli;
         match command {
-            Some(Command::Tls(Tls { libssl, capture, ssl_version, symbol, offset })) => {
-                let libraries: &[_] = if libssl.is_some() { &[Library::OpenSsl] } else { Library::ALL };
+            Some(Command::Tls(Tls { libssl, lib, capture, ssl_version, symbol, offset })) => {
+                let libraries = match (&libssl, lib.as_slice()) {
+                    (Some(_), _) => Libraries::from_iter([Library::OpenSsl]),
+                    (None, []) => Libraries::ALL,
+                    (None, named) => named.iter().copied().map(library).collect(),
+                };
                 let overrides = Overrides::new(ssl_version, &symbol, &offset)?;
                 Ok(Self { overrides, ..Self::tls(libraries, libssl, capture, global)? })
             }
             Some(Command::Gnutls(Gnutls { gnutls, capture, .. })) => {
-                Self::tls(&[Library::GnuTls], gnutls, capture, global)
+                Self::tls([Library::GnuTls].into_iter().collect(), gnutls, capture, global)
+            }
+            Some(Command::Nss(Nss { nspr, capture })) => {
+                let files = if nspr.iter().any(|file| is_nspr(file)) { Vec::new() } else { nspr };
+                Self::tls([Library::Nss].into_iter().collect(), files, capture, global)
             }
             Some(Command::Gotls(Gotls { elfpath, capture })) => {
-                Self::tls(&[Library::Go], elfpath, capture, global)
+                Self::tls([Library::Go].into_iter().collect(), elfpath, capture, global)
             }
             Some(Command::Bash(bash)) => {
                 let files = bash.bash.into_iter().chain(bash.readlineso).collect();
@@ -156,8 +164,8 @@ impl Config {
     }
 
     fn tls(
-        libraries: &'static [Library],
-        file: Option<PathBuf>,
+        libraries: Libraries,
+        files: impl IntoIterator<Item = PathBuf>,
         capture: Capture,
         mut global: Global,
     ) -> Result<Self> {
@@ -177,7 +185,7 @@ impl Config {
             bail!("--with-plaintext: bytes as they were, compressed ones too, can not be redacted");
         }
         Ok(Self {
-            files: file.into_iter().collect(),
+            files: files.into_iter().collect(),
             slow_attach: capture.slow_attach,
             use_cache: !capture.no_cache,
             destinations: if plaintext {
@@ -220,6 +228,21 @@ impl Config {
             only_btf: global.btf == 1,
         })
     }
+}
+
+fn library(name: args::Library) -> Library {
+    match name {
+        args::Library::Openssl => Library::OpenSsl,
+        args::Library::Gnutls => Library::GnuTls,
+        args::Library::Nss => Library::Nss,
+        args::Library::Go => Library::Go,
+        args::Library::Rustls => Library::Rustls,
+    }
+}
+
+/// The file that eCapture hooks.
+fn is_nspr(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"libnspr4"))
 }
 
 /// Default of `--mapsize`.

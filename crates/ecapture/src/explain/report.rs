@@ -6,9 +6,12 @@ use std::path::Path;
 
 use inspect::gnutls::{self, GnuTls};
 use inspect::go::{self, Go};
+use inspect::nss::{self, Nss};
 use inspect::openssl::{self, OpenSsl};
 use inspect::rustls::{self, Rustls};
-use inspect::{Binary, Call, Confidence, Cost, Hook, Kind, Label, ObjectKeys, Purpose, ResultKind, Secret};
+use inspect::{
+    Binary, Call, Confidence, Cost, Derivation, Hook, Kind, Label, ObjectKeys, Purpose, ResultKind, Secret,
+};
 use serde::Serialize;
 
 use super::commands;
@@ -44,11 +47,14 @@ pub struct Library {
     pub notes: Vec<String>,
 }
 
-/// What a capture needs of a library, and whether it was found.
+/// What a capture needs of a library, and whether it was found; plaintext passes through none of the functions of a
+/// library that only computes keys.
 #[derive(Clone, Copy, Serialize)]
 pub struct Needs {
-    read: bool,
-    write: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    write: Option<bool>,
     keys: bool,
 }
 
@@ -90,6 +96,11 @@ impl Report {
             Err(gnutls::Refusal::Elf(error)) => return Err(error),
             Err(refusal) => refused.push(refusal.to_string()),
         }
+        match nss::resolve(binary) {
+            Ok(found) => libraries.push(Library::from(found)),
+            Err(nss::Refusal::Elf(error)) => return Err(error),
+            Err(refusal) => refused.push(refusal.to_string()),
+        }
         match go::resolve(binary) {
             Ok(found) => libraries.push(Library::from(found)),
             Err(go::Refusal::Elf(error)) => return Err(error),
@@ -115,7 +126,7 @@ impl Report {
 
     /// Whether there is a library and nothing is missing.
     pub fn is_complete(&self) -> bool {
-        let met = |needs: &Needs| needs.read && needs.write && needs.keys;
+        let met = |needs: &Needs| needs.read != Some(false) && needs.write != Some(false) && needs.keys;
         let is_met = |library: &Library| library.needs.as_ref().is_none_or(met);
         !self.libraries.is_empty() && self.libraries.iter().all(is_met)
     }
@@ -149,6 +160,20 @@ impl From<GnuTls> for Library {
     }
 }
 
+impl From<Nss> for Library {
+    fn from(found: Nss) -> Self {
+        let Nss { version, hooks, client_random, has_sockets, notes } = found;
+        let name = if has_sockets { "NSS" } else { "NSS, its algorithms" };
+        let keys =
+            client_random.map(|client_random| ObjectKeys { client_random, master: None, exporter: None });
+        let mut library = Self::new(name.to_owned(), version, &hooks, keys, notes);
+        if !has_sockets {
+            library.needs = library.needs.map(|needs| Needs { read: None, write: None, ..needs });
+        }
+        library
+    }
+}
+
 impl From<Rustls> for Library {
     fn from(found: Rustls) -> Self {
         let Rustls { version, hooks, notes } = found;
@@ -162,8 +187,8 @@ impl From<Go> for Library {
         Self {
             name: "Go crypto/tls".to_owned(),
             needs: Some(Needs {
-                read: has(go::Purpose::Read),
-                write: has(go::Purpose::Write),
+                read: Some(has(go::Purpose::Read)),
+                write: Some(has(go::Purpose::Write)),
                 keys: has(go::Purpose::Secret),
             }),
             functions: found.functions.iter().map(|function| Function::of_go(&found, function)).collect(),
@@ -189,9 +214,9 @@ impl Library {
             name,
             version,
             needs: Some(Needs {
-                read: has(|purpose| matches!(purpose, Purpose::Read(_) | Purpose::Taken(_))),
-                write: has(|purpose| matches!(purpose, Purpose::Write(_))),
-                keys: has(|purpose| matches!(purpose, Purpose::Secret(_)))
+                read: Some(has(|purpose| matches!(purpose, Purpose::Read(_) | Purpose::Taken(_)))),
+                write: Some(has(|purpose| matches!(purpose, Purpose::Write(_)))),
+                keys: has(|purpose| matches!(purpose, Purpose::Secret(_) | Purpose::Derive(_)))
                     || master && has(|purpose| matches!(purpose, Purpose::Handshake)),
             }),
             functions: hooks.iter().map(Function::new).collect(),
@@ -222,13 +247,9 @@ impl Library {
         }
         let answer = |met: bool| if met { "found" } else { "NOT FOUND" };
         let Some(Needs { read, write, keys }) = self.needs else { return Ok(()) };
-        writeln!(
-            out,
-            "  plaintext read {}, plaintext written {}, keys {}",
-            answer(read),
-            answer(write),
-            answer(keys)
-        )
+        let needs = [("plaintext read", read), ("plaintext written", write), ("keys", Some(keys))];
+        let needs = needs.into_iter().filter_map(|(need, met)| Some(format!("{need} {}", answer(met?))));
+        writeln!(out, "  {}", needs.collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -307,6 +328,15 @@ fn does(purpose: &Purpose) -> String {
         Purpose::SetBio => "ties an object to transports: object arg1".to_owned(),
         Purpose::Handshake => "makes a handshake: object arg1".to_owned(),
         Purpose::Secret(secret) => format!("hands over a secret: {}", places(secret)),
+        Purpose::Derive(Derivation { object, label, client_random }) => {
+            format!("computes a secret: object {object}, label {label}, client random {client_random}")
+        }
+        Purpose::MacInput => {
+            "takes what a secret is computed of: context arg1, bytes arg2, size arg3".to_owned()
+        }
+        Purpose::MacOutput => {
+            "gives out a computed secret: context arg1, bytes arg2, size at arg3".to_owned()
+        }
     }
 }
 
@@ -314,6 +344,7 @@ fn arguments(call: &Call) -> String {
     let Call { object, buffer, length, result } = call;
     let moved = match result {
         ResultKind::Count | ResultKind::Size => "returned".to_owned(),
+        ResultKind::Unpeeked(flags) => format!("returned, unless arg{} has MSG_PEEK", flags.0),
         ResultKind::Resumed => "returned, now or by a later call".to_owned(),
         ResultKind::Out(out) => format!("at arg{}", out.0),
         ResultKind::Pair => "the second word returned, if the first is even".to_owned(),
@@ -326,6 +357,7 @@ fn places(secret: &Secret) -> String {
         Label::Text(at) => at.to_string(),
         Label::Sized(at, length) => format!("{at} with length {length}"),
         Label::Fixed(name) => format!("always {name}"),
+        Label::KeyExpansion(at) => format!("CLIENT_RANDOM if {at} is \"key expansion\""),
     };
     let object = secret.object.map(|object| format!("object {object}, ")).unwrap_or_default();
     let Secret { client_random, secret, length, .. } = secret;

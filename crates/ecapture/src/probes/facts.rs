@@ -1,6 +1,6 @@
 //! What was found in a file becomes hooks, in the same way for every library.
 
-use inspect::{Base, Call, Cost, Path, Purpose, ResultKind};
+use inspect::{Base, Call, Cost, Derivation, Path, Purpose, ResultKind};
 
 use crate::bpf::{Chain, Hook, Label, Moved, Moves, Place, SecretHook, Start, Subject, TakenHook};
 
@@ -13,7 +13,7 @@ pub fn hooks_for(facts: &[inspect::Hook], subject: Subject) -> Vec<Hook> {
 pub fn is_any_wanted(hooks: &[Hook], subject: Subject) -> bool {
     hooks.iter().any(|hook| match hook.place {
         Place::Call(_) | Place::Taken(_) => true,
-        Place::Secret(_) | Place::Handshake => subject.secrets,
+        Place::Secret(_) | Place::Derive(_) | Place::Handshake => subject.secrets,
         _ => false,
     })
 }
@@ -32,8 +32,19 @@ fn hook(fact: &inspect::Hook, subject: Subject) -> Option<Hook> {
         Purpose::NewAt(out) => Place::NewAt(out.0),
         Purpose::Free | Purpose::Clear => Place::End,
         Purpose::SetFd | Purpose::SetBio => subject.plaintext.then_some(Place::Untie)?,
-        Purpose::Secret(_) | Purpose::Handshake if !subject.secrets => return None,
+        Purpose::Secret(_)
+        | Purpose::Derive(_)
+        | Purpose::MacInput
+        | Purpose::MacOutput
+        | Purpose::Handshake
+            if !subject.secrets =>
+        {
+            return None;
+        }
         Purpose::Secret(secret) => Place::Secret(Box::new(secret_hook(secret))),
+        Purpose::Derive(derivation) => Place::Derive(Box::new(derive_hook(derivation))),
+        Purpose::MacInput => Place::MacInput,
+        Purpose::MacOutput => Place::MacOutput,
         Purpose::Handshake => Place::Handshake,
     };
     let site = &fact.site;
@@ -49,6 +60,7 @@ fn hook(fact: &inspect::Hook, subject: Subject) -> Option<Hook> {
 fn moves(call: &Call, sent: bool) -> Moves {
     let result = match call.result {
         ResultKind::Count => Moved::Count,
+        ResultKind::Unpeeked(flags) => Moved::Unpeeked(flags.0),
         ResultKind::Out(argument) => Moved::Out(argument.0),
         ResultKind::Size => Moved::Size,
         ResultKind::Resumed => Moved::Resumed,
@@ -78,10 +90,23 @@ pub fn secret_hook(secret: &inspect::Secret) -> SecretHook {
             inspect::Label::Text(at) => Label::Text(chain(at)),
             inspect::Label::Sized(at, length) => Label::Sized(chain(at), chain(length)),
             inspect::Label::Fixed(text) => Label::Fixed((*text).into()),
+            inspect::Label::KeyExpansion(at) => Label::KeyExpansion(chain(at)),
         },
         client_random: chain(&secret.client_random),
         secret: chain(&secret.secret),
         length: chain(&secret.length),
+    }
+}
+
+/// Where a function that computes a secret of TLS 1.3 has what belongs to it; the secret is not there yet.
+fn derive_hook(derivation: &Derivation) -> SecretHook {
+    let none = || Chain { start: Start::Number(0), loads: Vec::new(), add: 0 };
+    SecretHook {
+        object: Some(chain(&derivation.object)),
+        label: Label::Text(chain(&derivation.label)),
+        client_random: chain(&derivation.client_random),
+        secret: none(),
+        length: none(),
     }
 }
 
@@ -123,7 +148,9 @@ pub fn describe(name: String, facts: &[inspect::Hook], subject: Subject, objects
         .join(", "),
     );
     if subject.secrets {
-        let mut keys = functions(|purpose| matches!(purpose, Purpose::Secret(_) | Purpose::Handshake));
+        let mut keys = functions(|purpose| {
+            matches!(purpose, Purpose::Secret(_) | Purpose::Derive(_) | Purpose::Handshake)
+        });
         keys.extend(objects.then(|| "objects".to_owned()));
         parts.push(if keys.is_empty() { "no keys".to_owned() } else { format!("keys: {}", keys.join(", ")) });
     }

@@ -208,6 +208,9 @@ impl Discovery {
                 tracing::debug!("{}: {reason}", path.display());
             }
         }
+        for stranger in &findings.strangers {
+            tracing::info!("{}{origin}: can not be captured: {stranger}", escape::path(path));
+        }
         if findings.found.is_empty() {
             return;
         }

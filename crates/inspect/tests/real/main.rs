@@ -6,6 +6,7 @@ mod gnutls;
 mod go;
 mod hostile;
 mod keys;
+mod nss;
 mod openssl;
 mod stripped;
 mod workshop;
