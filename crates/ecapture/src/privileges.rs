@@ -16,6 +16,11 @@ pub fn to_attach(features: &Features) -> CapabilitySet {
     if features.uprobe_multi { always } else { always | CapabilitySet::SYS_ADMIN }
 }
 
+/// What reading counters needs: before Linux 6.5 bpf(2) refuses everything without it.
+pub fn to_count(features: &Features) -> CapabilitySet {
+    if features.uprobe_multi { CapabilitySet::empty() } else { CapabilitySet::BPF }
+}
+
 /// What capturing packets at new interfaces needs: programs there, and packet sockets.
 pub fn to_capture_packets() -> CapabilitySet {
     CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW

@@ -113,7 +113,7 @@ fn needed_later(config: &Config, features: &Features) -> CapabilitySet {
     let nothing = CapabilitySet::empty();
     let for_programs = if config.looks_for_files() { privileges::to_attach(features) } else { nothing };
     let for_interfaces = if config.packets.is_some() { privileges::to_capture_packets() } else { nothing };
-    for_programs | for_interfaces
+    for_programs | for_interfaces | privileges::to_count(features)
 }
 
 /// `1 file`, `2 files`.
