@@ -7,17 +7,22 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::sync::Once;
 
-/// A lease; given back when it is dropped.
-pub struct Lease<'f>(&'f File);
+/// A lease; given back when it is closed.
+///
+/// It has a descriptor of its own, as a lease sets a flag on it with which overlayfs of Linux 5.10 refuses to read.
+pub struct Lease(File);
 
-impl<'f> Lease<'f> {
+impl Lease {
     /// `None`: somebody can write to it, or it belongs to another user and we have no `CAP_LEASE`, or its file system
     /// has no leases.
-    pub fn take(file: &'f File) -> Option<Self> {
+    pub fn take(file: &File) -> Option<Self> {
         static QUIET: Once = Once::new();
         // SAFETY: no handler is installed. The signal that tells of a waiting writer would end us.
         QUIET.call_once(|| unsafe { _ = libc::signal(libc::SIGIO, libc::SIG_IGN) });
-        set(file, libc::F_RDLCK).then_some(Self(file))
+        let own = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+        // SAFETY: the argument is a number, and the descriptor is open.
+        let is_taken = unsafe { libc::fcntl(own.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) == 0 };
+        is_taken.then_some(Self(own))
     }
 
     /// Whether nobody can have written to it so far: who waits longer than `fs.lease-break-time` is let through.
@@ -25,17 +30,6 @@ impl<'f> Lease<'f> {
         // SAFETY: this command has no argument, and the descriptor is open.
         unsafe { libc::fcntl(self.0.as_raw_fd(), libc::F_GETLEASE) == libc::F_RDLCK }
     }
-}
-
-impl Drop for Lease<'_> {
-    fn drop(&mut self) {
-        set(self.0, libc::F_UNLCK);
-    }
-}
-
-fn set(file: &File, kind: libc::c_int) -> bool {
-    // SAFETY: the argument is a number, and the descriptor is open.
-    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) == 0 }
 }
 
 #[cfg(test)]

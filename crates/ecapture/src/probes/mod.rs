@@ -89,7 +89,7 @@ pub struct Found {
 /// nothing of a file that may change meanwhile: one without a lease.
 pub fn examine(
     file: &File,
-    lease: Option<&Lease<'_>>,
+    lease: Option<&Lease>,
     wanted: Wanted,
     overrides: &Overrides,
     cache: &Cache,
@@ -124,7 +124,7 @@ pub fn examine(
 /// What the cache has, or else what is found. Only for files that are worth the hash of all their bytes.
 fn cached(
     file: &File,
-    lease: Option<&Lease<'_>>,
+    lease: Option<&Lease>,
     question: &str,
     cache: &Cache,
     examine: impl FnOnce() -> Findings,
