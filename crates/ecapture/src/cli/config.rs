@@ -13,10 +13,12 @@ use rustix::fs::statfs;
 use super::args::{
     self, Capture, Cli, Command, FormatName, Global, Gnutls, Gotls, Model, Output, Tls, WhenSlow,
 };
+use super::body::Original;
 use super::packets::PacketConfig;
 use crate::bpf::{Cgroup, Scope, Subject};
-use crate::filter::{Filter, Redaction, Selection, glob};
+use crate::filter::{Filter, Processes, Redaction, Selection, glob};
 use crate::probes::{Library, Overrides, Program, Wanted};
+use crate::server::{Place, ServerConfig, Token};
 use crate::sinks::{Address, FileRotation, Policy};
 use crate::targets;
 
@@ -51,6 +53,12 @@ pub struct Config {
     pub without_btf: bool,
     /// BPF programs with BTF or none.
     pub only_btf: bool,
+    /// Most bytes that wait for an output.
+    pub queue: usize,
+    /// What is served.
+    pub server: ServerConfig,
+    /// The command line, for changes while the capture goes on.
+    pub original: Option<Original>,
 }
 
 /// Where a key log goes.
@@ -63,7 +71,7 @@ pub enum KeyLogTarget {
 }
 
 /// One place where records go.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Destination {
     /// Where.
     pub target: Target,
@@ -76,7 +84,7 @@ pub struct Destination {
 }
 
 /// Where records go.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// Standard output.
     Stdout,
@@ -111,8 +119,9 @@ impl Config {
     /// # Errors
     /// A value that can not work, with what was expected.
     pub fn new(cli: Cli) -> Result<Self> {
+        let original = Original::new(&cli);
         let Cli { command, global } = cli;
-        match command {
+        let config = match command {
             Some(Command::Tls(Tls { libssl, capture, ssl_version, symbol, offset })) => {
                 let libraries: &[_] = if libssl.is_some() { &[Library::OpenSsl] } else { Library::ALL };
                 let overrides = Overrides::new(ssl_version, &symbol, &offset)?;
@@ -138,7 +147,8 @@ impl Config {
                 Self::commands(Program::Postgres, server.postgres.into_iter().collect(), ANY_STATUS, global)
             }
             _ => bail!("no command"),
-        }
+        }?;
+        Ok(Self { original, ..config })
     }
 
     fn tls(
@@ -195,6 +205,9 @@ impl Config {
             packets: None,
             without_btf: global.btf == 2,
             only_btf: global.btf == 1,
+            queue: queue(global),
+            server: server(global)?,
+            original: None,
         })
     }
 }
@@ -230,31 +243,71 @@ fn destinations(global: Global, key_log: &Option<KeyLogTarget>, is_piped: bool) 
             "{option} -: standard output has the plaintext; give one of them a file, with {option} FILE or -o FILE"
         );
     }
-    let format = match global.format {
+    let first = global.output_file.clone().map_or(Target::Stdout, |path| file(path, &global));
+    let first = destination(first, format(&global), &global);
+    Ok(std::iter::once(first).chain(second_destination(&global)?).collect())
+}
+
+/// Where records go besides standard output or the file in its place. As in eCapture, that is where the log goes
+/// unless told otherwise; the log is JSON lines.
+///
+/// # Errors
+/// It looks like a URL but is none that can be used.
+pub(super) fn second_destination(global: &Global) -> Result<Option<Destination>> {
+    let (target, format) = if let Some(path) = global.eventaddr.clone() {
+        let target = network("--eventaddr", &path)?;
+        (target.map_or_else(|| file(path, global), Target::Network), format(global))
+    } else if let Some(path) = global.logaddr.clone() {
+        let target = network("--logaddr", &path)?;
+        (target.map_or_else(|| Target::File { path, rotation: None }, Target::Network), Format::Json)
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(destination(target, format, global)))
+}
+
+fn file(path: PathBuf, global: &Global) -> Target {
+    Target::File { path, rotation: Some(rotation(&global.output)) }
+}
+
+fn format(global: &Global) -> Format {
+    match global.format {
         FormatName::Text => {
             Format::Text { hex: global.hex, limit: (global.tsize != 0).then_some(global.tsize) }
         }
         FormatName::Json => Format::Json,
-    };
-    let rotation = rotation(&global.output);
-    let file = |path: PathBuf| Target::File { path, rotation: Some(rotation) };
-    let mut targets = vec![(global.output_file.map_or(Target::Stdout, file), format)];
-    // As in eCapture, what is captured goes where the log goes unless told otherwise; the log is JSON lines.
-    if let Some(path) = global.eventaddr {
-        targets.push((network("--eventaddr", &path)?.map_or_else(|| file(path), Target::Network), format));
-    } else if let Some(path) = global.logaddr {
-        let target = network("--logaddr", &path)?
-            .map_or_else(|| Target::File { path, rotation: None }, Target::Network);
-        targets.push((target, Format::Json));
     }
-    let queue = usize::from(global.output.queue) << 20;
-    Ok(targets
-        .into_iter()
-        .map(|(target, format)| {
-            let policy = policy(global.output.when_slow, &target);
-            Destination { target, format, queue, policy }
-        })
-        .collect())
+}
+
+fn destination(target: Target, format: Format, global: &Global) -> Destination {
+    let policy = policy(global.output.when_slow, &target);
+    Destination { target, format, queue: queue(global), policy }
+}
+
+fn queue(global: &Global) -> usize {
+    usize::from(global.output.queue) << 20
+}
+
+fn server(global: &Global) -> Result<ServerConfig> {
+    // As in eCapture, only host and port count of a URL, and nothing between quotes turns a server off.
+    let place = |option: &str, text: Option<&str>| {
+        let place = text.filter(|text| !text.is_empty()).map(str::parse::<Place>);
+        place.transpose().map_err(|error| anyhow!("{option}: {error}"))
+    };
+    let url = global.ecaptureq.as_deref().map(|url| {
+        let rest = url.strip_prefix("ws://").unwrap_or(url);
+        rest.split_once('/').map_or(rest, |(authority, _)| authority)
+    });
+    let token = global
+        .token_file
+        .as_deref()
+        .map(|path| Token::read(path).with_context(|| format!("--token-file {}", path.display())));
+    Ok(ServerConfig {
+        stream: place("--ecaptureq", url)?,
+        control: place("--listen", global.listen.as_deref())?,
+        token: token.transpose()?,
+        origins: global.allow_origin.clone(),
+    })
 }
 
 fn policy(when_slow: Option<WhenSlow>, target: &Target) -> Policy {
@@ -286,7 +339,7 @@ fn rotation(output: &Output) -> FileRotation {
 }
 
 /// Commands have neither connections nor HTTP.
-fn refuse_selection_of_tls(filter: &args::Filter) -> Result<()> {
+pub(super) fn refuse_selection_of_tls(filter: &args::Filter) -> Result<()> {
     for (option, is_given) in [
         ("--host", !filter.host.is_empty()),
         ("--path", !filter.path.is_empty()),
@@ -302,7 +355,7 @@ fn refuse_selection_of_tls(filter: &args::Filter) -> Result<()> {
     Ok(())
 }
 
-fn filter(arguments: &args::Filter) -> Result<Filter> {
+pub(super) fn filter(arguments: &args::Filter) -> Result<Filter> {
     let globs = |patterns: &[String], any_case| {
         patterns.iter().map(|pattern| glob(pattern, any_case)).collect::<Result<Vec<_>, _>>()
     };
@@ -326,7 +379,7 @@ fn filter(arguments: &args::Filter) -> Result<Filter> {
         None if arguments.redact => Some(Redaction::new(true, "").map_err(|error| anyhow!(error))?),
         None => None,
     };
-    Ok(Filter { selection, redaction })
+    Ok(Filter { processes: Processes::default(), selection, redaction })
 }
 
 /// Whether colours are wanted where a person may look.

@@ -1,11 +1,13 @@
 //! Command line: arguments and the configuration that they make.
 
 mod args;
+mod body;
 mod config;
 mod manual;
 mod packets;
 
 pub use args::{Cli, Command, Extcap};
+pub use body::{Original, Settings};
 pub use config::{Config, Destination, Format, KeyLogTarget, Target, colours, network};
 pub use manual::write as write_manual;
 pub use packets::PacketConfig;

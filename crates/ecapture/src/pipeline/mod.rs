@@ -8,6 +8,7 @@ mod departed;
 mod filtered;
 mod keys;
 mod lanes;
+mod live;
 mod message;
 mod packets;
 mod stream;
@@ -29,6 +30,7 @@ use containers::Containers;
 use departed::Departed;
 use filtered::FilteredSinks;
 use keys::Keys;
+pub use live::{Adjustment, Exchange, Live};
 use packets::Packets;
 use stream::{Piece, Stream};
 
@@ -53,12 +55,13 @@ pub struct Pipeline {
     containers: Containers,
     sinks: FilteredSinks,
     account: Account,
+    live: Live,
 }
 
 impl Pipeline {
     /// A pipeline that writes to `sinks` what `filter` leaves. `interfaces` describes each interface before its first
-    /// packet comes.
-    pub fn new(sinks: Sinks, filter: Filter, interfaces: Receiver<Interface>) -> Self {
+    /// packet comes. `live` changes all that while it goes on.
+    pub fn new(sinks: Sinks, filter: Filter, interfaces: Receiver<Interface>, live: Live) -> Self {
         Self {
             streams: FxHashMap::default(),
             by_process: FxHashMap::default(),
@@ -71,6 +74,7 @@ impl Pipeline {
             containers: Containers::default(),
             sinks: FilteredSinks::new(sinks, filter),
             account: Account::default(),
+            live,
         }
     }
 
@@ -99,12 +103,16 @@ impl Pipeline {
             self.tend();
             self.forget_ended(idle >= 4);
             self.departed.heard(over.try_iter());
+            let (account, keys) = (&mut self.account, &self.keys);
+            (account.keys, account.left_out) = (keys.lines, self.sinks.left_out);
+            self.live.tend(&mut self.sinks, || account.figures(self.streams.len()));
         }
         let all: Vec<u64> = self.streams.keys().copied().collect();
         all.into_iter().for_each(|id| self.end(id, None));
         self.sinks.flush();
         (self.account.keys, self.account.keys_refused) = (self.keys.lines, self.keys.refused);
         self.account.left_out = self.sinks.left_out;
+        self.live.finish();
         (self.account, self.sinks.into_sinks())
     }
 
