@@ -91,13 +91,13 @@ impl Control {
     }
 
     fn apply(&mut self, change: Change) {
-        let Change { module, body, answer } = change;
-        let settings = self.original.lay_over(module, &body);
+        let Change { module, body, is_trusted, answer } = change;
+        let settings = self.original.lay_over(module, &body, is_trusted);
         let settings =
             settings.and_then(|settings| self.exchange(settings.second.as_ref()).map(|it| (settings, it)));
         match settings {
             Err(refusal) => {
-                tracing::warn!("a change was asked for and refused: {refusal:?}");
+                tracing::info!("not reconfigured: {refusal}");
                 answer(Err(refusal));
             }
             Ok((Settings { processes, selection, hex, limit, second }, exchange)) => {

@@ -10,7 +10,7 @@ use clap::Parser;
 use serde_json::{Map, Value};
 
 use super::args::{self, Capture, Cli, Command, Global, Model};
-use super::config::{self, Destination};
+use super::config::{self, Destination, Target};
 use crate::filter::{Processes, Selection};
 use crate::server::{Module, Refusal};
 
@@ -56,13 +56,16 @@ enum Key {
     Unneeded,
 }
 
+/// The key of where records go.
+const EVENTS: &str = "event_collector_addr";
+
 /// Every key, in lower case: eCapture does not tell cases apart.
 const KEYS: &[(Key, &[&str])] = &[
     (Key::Pid, &["pid"]),
     (Key::Uid, &["uid"]),
     (Key::Hex, &["is_hex", "hex"]),
     (Key::Limit, &["truncate_size"]),
-    (Key::Events, &["event_collector_addr"]),
+    (Key::Events, &[EVENTS]),
     (Key::Filter, &["filter"]),
     (Key::Fixed("--debug"), &["debug"]),
     (Key::Fixed("--btf"), &["btf_mode", "btf"]),
@@ -188,16 +191,28 @@ impl Original {
         Some(Self { module, global, is_more_than_plaintext, fixed })
     }
 
-    /// What a body asks for.
+    /// What a body asks for. Whom we do not trust can not have a file written.
     ///
     /// # Errors
     /// It is about something else, or asks for what can not be.
-    pub fn lay_over(&self, module: Module, body: &Map<String, Value>) -> Result<Settings, Refusal> {
+    pub fn lay_over(
+        &self,
+        module: Module,
+        body: &Map<String, Value>,
+        is_trusted: bool,
+    ) -> Result<Settings, Refusal> {
         if module != self.module {
             let name = self.module.name();
             return Err(Refusal::NotCaptured(format!("this process captures {name}; start another one")));
         }
-        self.settings(body).map_err(|error| Refusal::Invalid(format!("{error:#}")))
+        let settings = self.settings(body).and_then(|settings| {
+            let is_file = matches!(&settings.second, Some(Destination { target: Target::File { .. }, .. }));
+            if is_file && !is_trusted && body.keys().any(|key| key.eq_ignore_ascii_case(EVENTS)) {
+                bail!("{EVENTS}: files are for requests with a token or at a Unix socket");
+            }
+            Ok(settings)
+        });
+        settings.map_err(|error| Refusal::Invalid(format!("{error:#}")))
     }
 
     fn settings(&self, body: &Map<String, Value>) -> Result<Settings> {
@@ -412,8 +427,20 @@ mod tests {
         assert!(settings("ecapture tls -u 5 -u 6", json!({ "uid": 6 })).is_ok());
         assert!(refused("ecapture tls -m text,keylog", json!({ "pid": 6 })).contains("keys"));
         assert!(refused("ecapture bash", json!({ "filter": { "host": "a" } })).contains("--host"));
-        let other = original("ecapture bash").lay_over(Module::Tls, &Map::new());
+        let other = original("ecapture bash").lay_over(Module::Tls, &Map::new(), true);
         assert!(matches!(other, Err(Refusal::NotCaptured(_))));
+    }
+
+    #[test]
+    fn strangers_have_no_files_written() {
+        let original = original("ecapture tls --eventaddr /tmp/events");
+        let ask = |body: Value, is_trusted| {
+            original.lay_over(Module::Tls, body.as_object().expect("an object"), is_trusted).is_ok()
+        };
+        let file = json!({ "Event_Collector_Addr": "/etc/passwd" });
+        assert_eq!((ask(file.clone(), true), ask(file, false)), (true, false));
+        assert!(ask(json!({ "event_collector_addr": "tcp://localhost:1" }), false));
+        assert!(ask(json!({}), false), "that of the start stays");
     }
 
     /// What the start hides can not be shown by a request.

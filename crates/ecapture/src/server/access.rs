@@ -83,6 +83,11 @@ impl Access {
         Self { token, origins, only_local_names, budget, refused: AtomicU64::new(0) }
     }
 
+    /// Whether whoever passes is our own user, or knows the token.
+    pub fn is_private(&self) -> bool {
+        !self.only_local_names
+    }
+
     /// How many requests were refused.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)

@@ -1,5 +1,6 @@
 //! The control API: eCapture's routes for reconfiguration, and status, metrics, records and the end of a run.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +72,8 @@ pub struct Change {
     pub module: Module,
     /// What is to be different.
     pub body: Map<String, Value>,
+    /// Whether only our own user, or who knows the token, can have asked: other users must not have files written.
+    pub is_trusted: bool,
     /// Takes what became of it.
     pub answer: Answer,
 }
@@ -85,6 +88,13 @@ pub enum Refusal {
     NotCaptured(String),
     /// The body asks for what can not be.
     Invalid(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::NotCaptured(why) | Self::Invalid(why)) = self;
+        f.write_str(why)
+    }
 }
 
 /// How the server reaches the capture. Nothing here waits.
@@ -104,6 +114,8 @@ pub(super) struct Control {
     pub handles: Handles,
     pub lines: Arc<Hub>,
     pub counts: Counts,
+    /// Of those who ask.
+    pub are_trusted: bool,
 }
 
 /// The answer of eCapture. `data` says why, where something was refused.
@@ -169,18 +181,20 @@ async fn reconfigure(State(control): State<Arc<Control>>, Path(name): Path<Strin
     };
     let (sender, answer) = oneshot::channel();
     // Nobody is left to tell when the client has gone.
-    let change = Change { module: *module, body, answer: Box::new(|result| drop(sender.send(result))) };
+    let answer_to = Box::new(|result| drop(sender.send(result)));
+    let change = Change { module: *module, body, is_trusted: control.are_trusted, answer: answer_to };
     if !(control.handles.change)(change) {
         let why = "too many changes wait".to_owned();
         return refuse(StatusCode::SERVICE_UNAVAILABLE, (6, "RespSendToChanFailed"), why);
     }
     match timeout(PATIENCE, answer).await {
         Ok(Ok(Ok(()))) => reply(*module, StatusCode::OK, (0, "RespOK"), None),
-        Ok(Ok(Err(Refusal::NotCaptured(why)))) => {
-            refuse(StatusCode::BAD_REQUEST, (3, "RespErrorNotFound"), why)
-        }
-        Ok(Ok(Err(Refusal::Invalid(why)))) => {
-            refuse(StatusCode::BAD_REQUEST, (5, "RespConfigCheckFailed"), why)
+        Ok(Ok(Err(refusal))) => {
+            let code = match refusal {
+                Refusal::NotCaptured(_) => (3, "RespErrorNotFound"),
+                Refusal::Invalid(_) => (5, "RespConfigCheckFailed"),
+            };
+            refuse(StatusCode::BAD_REQUEST, code, refusal.to_string())
         }
         Ok(Err(_)) | Err(_) => {
             let why = "the capture does not answer: it ends, or waits for an output".to_owned();

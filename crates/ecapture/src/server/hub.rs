@@ -55,7 +55,7 @@ impl Hub {
         self.connected.load(Ordering::Relaxed)
     }
 
-    /// How many clients were dropped because they were too slow.
+    /// How many clients were dropped because they were too slow, or took nothing.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -124,6 +124,13 @@ impl Subscription {
         }
     }
 
+    /// Counts the client among those that were dropped: it takes nothing.
+    pub fn give_up(&self) {
+        if !lock(&self.mailbox.waiting).is_cut {
+            self.hub.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Comes to an end when the client was too slow. Not to be waited for together with [`next`](Self::next).
     pub async fn cut(&self) {
         while !lock(&self.mailbox.waiting).is_cut {
@@ -156,6 +163,7 @@ mod tests {
             assert_eq!(fast.next().await, Some(numbered(number)));
         }
         slow.cut().await;
+        slow.give_up(); // it is counted already
         assert_eq!((slow.next().await, hub.dropped(), hub.connected()), (None, 1, 2));
         drop(slow);
         assert_eq!(hub.connected(), 1);

@@ -140,7 +140,8 @@ impl Bound {
         }
         if let Some(listener) = control_listener {
             tracing::info!("control API at {listener}");
-            let control = Arc::new(Control { handles, lines, counts });
+            let are_trusted = accesses[1].is_private();
+            let control = Arc::new(Control { handles, lines, counts, are_trusted });
             served.push((listener, guarded(control::router(control), &accesses[1])));
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;

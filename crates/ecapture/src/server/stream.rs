@@ -19,9 +19,9 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::hub::{Hub, Subscription};
 use super::proto::{Event, Heartbeat, Payload};
@@ -272,7 +272,11 @@ async fn serve(upgraded: Upgraded, stream: &Stream) {
             },
         };
         tokio::select! {
-            sent = socket.send(Message::Binary(message)) => if sent.is_err() { return },
+            sent = socket.send(Message::Binary(message)) => match sent {
+                Ok(()) => {}
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::TimedOut => return client.give_up(),
+                Err(_) => return,
+            },
             () = client.cut() => return,
         }
     }
