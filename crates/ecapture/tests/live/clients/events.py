@@ -1,7 +1,8 @@
 """Clients of `ecapture --ecaptureq`: what they get, as JSON lines. All they know of it is proto/event.proto.
 
 events.py URL [HEADER: VALUE]...           one client, which tells each message
-events.py --many CLIENTS URL               so many clients, and one more that reads nothing: what each of them got
+events.py --many CLIENTS URL               so many clients, and one more that reads nothing: bytes that all of them
+                                           have, whenever they are more, and at the end those of each
 events.py --rude URL                       breaks the protocol in several ways
 """
 
@@ -38,8 +39,6 @@ async def count(url, totals, number, ready):
             kind = entry.WhichOneof("payload")
             if kind == "heartbeat_payload" and entry.heartbeat_payload.count == 1:
                 ready.add(number)
-                if len(ready) == len(totals):
-                    say("ready")
             if kind == "event_payload":
                 totals[number] += entry.event_payload.length
 
@@ -57,11 +56,22 @@ def handshake(url, buffer=None):
     return raw
 
 
+async def progress(totals, ready):
+    told = None
+    while True:
+        if len(ready) == len(totals) and min(totals) != told:
+            told = min(totals)
+            say({"all": told})
+        await asyncio.sleep(0.01)
+
+
 async def many(clients, url):
     totals, ready = [0] * clients, set()
     stalled = handshake(url, 4096)
     tasks = [asyncio.create_task(count(url, totals, number, ready)) for number in range(clients)]
+    telling = asyncio.create_task(progress(totals, ready))
     await asyncio.gather(*tasks)
+    telling.cancel()
     say({"totals": totals})
     stalled.close()
 
