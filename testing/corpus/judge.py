@@ -5,6 +5,8 @@ import os
 import subprocess
 from dataclasses import dataclass
 
+# Other programs take the caches away: on a busy machine one run may cost twice as much.
+RUNS = 5
 NEEDS = ("read", "write", "secret", "client_random", "master", "exporter")
 # The functions that move plaintext, and where they leave the number of bytes.
 MOVED = {
@@ -16,6 +18,8 @@ SUFFICIENT = {
     "read": ({"ssl_read_internal"}, {"SSL_read", "SSL_read_ex"}),
     "write": ({"ssl_write_internal"}, {"SSL_write", "SSL_write_ex", "SSL_write_ex2"}),
 }
+# Files of other libraries are in the corpus to see that none of them is taken for one of these.
+FAMILY = ("OpenSSL", "BoringSSL", "LibreSSL", "OpenSSL or a fork")
 DOES = {"read": "gives plaintext: ", "write": "takes plaintext: ", "secret": "hands over a secret: "}
 OFFSETS = {"client_random": ["client random"], "master": ["master secret", "its length"], "exporter": ["exporter secret"]}
 
@@ -40,14 +44,14 @@ class Verdict:
     entry: dict
     form: str
     answers: dict
-    seconds: float  # CPU time
+    seconds: float  # CPU time, the lowest of RUNS
     memory: int  # peak resident set, in KiB
 
 
 def judge(entry, form, file, ecapture):
-    report, usage = inspect(ecapture, file)
+    report, usage = min((inspect(ecapture, file) for _ in range(RUNS)), key=lambda run: cpu_time(run[1]))
     truth, none = entry.get("truth", {}), entry.get("none", {})
-    libraries = report.get("libraries", [])
+    libraries = [library for library in report.get("libraries", []) if library["name"] in FAMILY]
     library = libraries[0] if libraries else {"functions": [], "offsets": [], "notes": [report.get("refused", "")]}
     answers = {}
     for need in NEEDS:
@@ -63,7 +67,11 @@ def judge(entry, form, file, ecapture):
     strays = stray_functions(library, truth.get("other", {}))
     if strays:
         answers["other"] = Answer("wrong", strays)
-    return Verdict(entry, form, answers, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+    return Verdict(entry, form, answers, cpu_time(usage), usage.ru_maxrss)
+
+
+def cpu_time(usage):
+    return usage.ru_utime + usage.ru_stime
 
 
 def inspect(ecapture, file):
@@ -107,8 +115,8 @@ def compare(need, given, truth, library):
 
 def expected_places(need, name, truth):
     if need != "secret":
-        # Since OpenSSL 3.3 it takes flags, too, as SSL_write_ex2 does.
-        late = name == "ssl_write_internal" and "SSL_write_ex2" in truth["write"]
+        # Since OpenSSL 3.3 it takes flags, too, as SSL_write_ex2 does, which a program may leave out.
+        late = name == "ssl_write_internal" and ("SSL_write_ex2" in truth["write"] or truth.get("flags"))
         moved = "at arg5" if late else MOVED.get(name, "at arg4")
         return f"object arg1, buffer arg2, size arg3, moved bytes {moved}"
     if "client_random" not in truth:

@@ -26,6 +26,8 @@ def fetch(entry, target):
 def pip(entry, directory):
     machine = entry["machine"]
     tags = [f"manylinux{tag}_{machine}" for tag in ("1", "2010", "2014", *(f"_2_{n}" for n in range(5, 40)))]
+    if entry.get("libc") == "musl":
+        tags = [f"musllinux_1_{n}_{machine}" for n in range(1, 4)]
     python = entry.get("python", "311")
     command = ["python3", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--implementation=cp"]
     command += [f"--python-version={python}", *(f"--abi={abi}" for abi in (f"cp{python}", f"cp{python}m", "abi3", "none"))]

@@ -16,7 +16,7 @@ Made by `make corpus`: do not edit. Each file of [testing/corpus.toml](../testin
 | wrong | another answer than the truth |
 | unproven | an answer, but nothing to compare it with |
 
-CPU time is that of one run of `ecapture inspect`; memory is its peak, but never less than the measuring Python process, about 20 MiB.
+CPU time is that of `ecapture inspect`, the lowest of five runs; memory is its peak, but never less than the measuring Python process, about 20 MiB.
 """
 
 

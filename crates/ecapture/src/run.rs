@@ -88,6 +88,9 @@ pub fn capture(mut config: Config, stream: Option<Arc<Stream>>) -> Result<Ended>
     let mut discovery = Discovery::new(programs, config.wanted, config.use_cache, config.scope.pids.clone())?;
     let mut watch = begin(&config, &mut discovery)?;
     let ready = keep_ready(&config, &features)?;
+    if config.files.is_empty() {
+        discovery.look_back();
+    }
     let files = discovery.files();
     let plural = if files == 1 { "" } else { "s" };
     tracing::info!("capturing: {files} file{plural} hooked; stop with Ctrl-C");

@@ -29,6 +29,13 @@ fn resolve(path: &str) -> usize {
 }
 
 #[divan::bench(args = &FILES[..2])]
+fn resolve_plaintext(path: &str) -> usize {
+    let file = File::open(path).expect("a file of the machine");
+    let binary = Binary::open(&file).expect("an ELF file");
+    openssl::resolve_plaintext(&binary).map_or(0, |found| found.hooks.len())
+}
+
+#[divan::bench(args = &FILES[..2])]
 fn resolve_without_symbols(path: &str) -> usize {
     let file = File::open(path).expect("a file of the machine");
     let binary = Binary::open(&file).expect("an ELF file");

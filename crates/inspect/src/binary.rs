@@ -111,6 +111,32 @@ impl<'f> Binary<'f> {
         self.segment_at(address).is_some_and(|load| load.executable)
     }
 
+    /// Where instructions are: by section where there are sections, as a segment may hold constants, too. No byte is
+    /// in two of them but by segments that overlap.
+    pub(crate) fn instructions(&self) -> Vec<Segment> {
+        let sections = self.headers.sections.iter().filter(|section| {
+            let flags = section.sh_flags.get(LE).0;
+            section.sh_type.get(LE) == elf::SHT_PROGBITS
+                && flags & elf::SHF_ALLOC.0 != 0
+                && flags & elf::SHF_EXECINSTR.0 != 0
+                && section.sh_size.get(LE) != 0
+        });
+        let by_section: Option<Vec<_>> = sections
+            .map(|section| {
+                let (address, len) = (section.sh_addr.get(LE), section.sh_size.get(LE));
+                let load = self.segment_at(address).filter(|load| load.executable)?;
+                let into = address - load.address;
+                let file = Range { offset: load.file.offset + into, len };
+                let fits = file.offset == section.sh_offset.get(LE) && len <= load.file.len - into;
+                fits.then_some(Segment { address, file, ..*load })
+            })
+            .collect();
+        let apart = |pair: &[Segment]| pair[1].address.checked_sub(pair[0].address) >= Some(pair[0].file.len);
+        by_section
+            .filter(|sections| !sections.is_empty() && sections.windows(2).all(apart))
+            .unwrap_or_else(|| self.headers.loads.iter().filter(|load| load.executable).copied().collect())
+    }
+
     /// Up to `most` bytes of code from an address on; empty if there is no code.
     pub(crate) fn code(&self, address: u64, most: u64) -> Vec<u8> {
         let Some(load) = self.segment_at(address).filter(|load| load.executable) else {

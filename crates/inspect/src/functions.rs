@@ -109,7 +109,7 @@ fn called(binary: &Binary<'_>) -> Option<Vec<Starts>> {
         return None;
     }
     let mut all: Vec<_> = loads().map(|load| Starts::new(load, step)).collect();
-    for load in loads() {
+    for load in binary.instructions() {
         let walked = binary.source.walk(load.file, 5, "code", |position, piece| {
             calls(binary.machine(), piece, load.address + position, |to| {
                 all.iter_mut().for_each(|starts| starts.insert(to));

@@ -157,7 +157,9 @@ fn calls_with(
         let arguments: Vec<_> = code.abi().args.iter().map(|&register| state.get(register)).collect();
         let position = arguments.iter().position(|argument| *argument == label);
         // The first such call may be one that gets it by chance, in a register that is no argument of it.
-        if let Some((position, callee)) = position.zip(reached(binary, target)) {
+        if let Some((position, callee)) =
+            position.and_then(|position| Some((position, reached(binary, target)?)))
+        {
             found.insert(((callee, position), at, arguments));
         }
         if state.keeps(label, code.abi().clobbered) { Next::Go } else { Next::End }

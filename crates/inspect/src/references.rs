@@ -45,7 +45,13 @@ pub(crate) struct Wanted {
     ranges: Vec<Range<u64>>,
     low: u64,
     span: u64,
+    /// A bit for each block of `1 << shift` bytes from `low` on: whether any of it is wanted.
+    blocks: Vec<u64>,
+    shift: u32,
 }
+
+/// Most blocks: so many bits stay in the first-level cache.
+const MOST_BLOCKS: u64 = 1 << 16;
 
 impl FromIterator<Range<u64>> for Wanted {
     fn from_iter<I: IntoIterator<Item = Range<u64>>>(ranges: I) -> Self {
@@ -60,7 +66,14 @@ impl FromIterator<Range<u64>> for Wanted {
         }
         let low = ranges.first().map_or(0, |range| range.start);
         let span = ranges.last().map_or(0, |range| range.end - low);
-        Self { ranges, low, span }
+        let shift = (0..u64::BITS).find(|shift| span >> shift < MOST_BLOCKS).unwrap_or(0);
+        let mut blocks = vec![0; (span >> shift) as usize / 64 + 1];
+        for block in
+            ranges.iter().flat_map(|range| (range.start - low) >> shift..=(range.end - 1 - low) >> shift)
+        {
+            blocks[block as usize / 64] |= 1 << (block % 64);
+        }
+        Self { ranges, low, span, blocks, shift }
     }
 }
 
@@ -68,7 +81,10 @@ impl Wanted {
     /// Whether it can be one of them: cheap, as every byte of code is asked for.
     #[inline]
     fn may_be(&self, address: u64) -> bool {
-        address.wrapping_sub(self.low) < self.span
+        let into = address.wrapping_sub(self.low);
+        let block = into >> self.shift;
+        into < self.span
+            && self.blocks.get(block as usize / 64).is_some_and(|bits| bits & 1 << (block % 64) != 0)
     }
 
     pub(crate) fn contains(&self, address: u64) -> bool {
@@ -83,7 +99,7 @@ impl Wanted {
 /// Without the short jumps of x86_64, which reach 128 bytes.
 pub(crate) fn references(binary: &Binary<'_>, wanted: &Wanted) -> Result<Option<Vec<Reference>>, ElfError> {
     let (mut hits, mut left) = (Vec::new(), MOST);
-    for load in binary.headers.loads.iter().filter(|load| load.executable) {
+    for load in binary.instructions() {
         let Some(rest) = left.checked_sub(load.file.len) else { return Ok(None) };
         left = rest;
         let mut registers = Registers::default();
@@ -261,6 +277,12 @@ mod tests {
         let wanted = Wanted::from_iter([0x30..0x40, 0x10..0x20, 0x20..0x28, 0x12..0x14, 0x50..0x50]);
         let inside: Vec<_> = (0..0x60).filter(|at| wanted.contains(*at)).collect();
         assert_eq!(inside, (0x10..0x28).chain(0x30..0x40).collect::<Vec<_>>());
+        let far = Wanted::from_iter([3..5, u64::MAX - 9..u64::MAX]);
+        let around = [0, 2, 3, 4, 5, u64::MAX - 10, u64::MAX - 9, u64::MAX - 1, u64::MAX];
+        assert_eq!(
+            around.map(|at| far.contains(at)),
+            [false, false, true, true, false, false, true, true, false]
+        );
         assert!(!Wanted::from_iter([]).contains(0));
     }
 

@@ -1,18 +1,23 @@
 //! What the loader puts where: which function a call through the procedure linkage table reaches, and words of
 //! position-independent files.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use object::LittleEndian;
 use object::elf::{self, Rela64, Sym64};
 
 use crate::binary::{Binary, Machine};
+use crate::constants;
 use crate::header::{LE, records, table};
 use crate::read::Range;
+use crate::references::Wanted;
 
 /// Most slots that are remembered; the largest program met has 30,000.
 const MOST: usize = 1 << 20;
+
+/// Most pointers that are kept.
+const MOST_POINTERS: usize = 1 << 16;
 
 /// Most bytes of one relocation table.
 const LONGEST_TABLE: u64 = 256 << 20;
@@ -84,6 +89,30 @@ pub(crate) fn relatives(binary: &Binary<'_>, mut each: impl FnMut(u64, u64)) {
         }
         ControlFlow::Continue(())
     });
+}
+
+/// Wanted addresses that data points to.
+pub(crate) fn pointers(binary: &Binary<'_>, wanted: &Wanted) -> BTreeSet<u64> {
+    let mut found = BTreeSet::new();
+    let mut add = |value| {
+        if found.len() < MOST_POINTERS && wanted.contains(value) {
+            found.insert(value);
+        }
+    };
+    relatives(binary, |_, value| add(value));
+    let mut left = constants::MOST;
+    for load in binary.headers.loads.iter().filter(|load| !load.executable) {
+        let unaligned = load.address.wrapping_neg() % 8;
+        let range = Range { len: load.file.len.min(left), ..load.file };
+        left -= range.len;
+        // A read error ends the walk early, as above.
+        let _ = binary.source.walk(range, 8, "data", |_, piece| {
+            let words = piece.get(unaligned as usize..).unwrap_or_default().as_chunks().0;
+            words.iter().for_each(|word| add(u64::from_le_bytes(*word)));
+            ControlFlow::Continue(())
+        });
+    }
+    found
 }
 
 /// The library's own definition behind a slot; `None` for an import. Another library could interpose

@@ -1,12 +1,13 @@
-//! What was found in files, kept from run to run: a file is analysed once.
+//! What was found in files, kept from run to run: a file is analysed once. And where the files are that had probes.
 //!
-//! The key is a hash of the whole file, not its build-id, which anybody can put into any file. The directory must belong
+//! The key of what was found is a hash of the whole file, not its build-id, which anybody can put into any file. The directory must belong
 //! to us alone; entries that are damaged, or not ours, count as missing.
 
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,9 @@ const MOST: usize = 4096;
 /// Entries of older versions of ecapture are not used: the hash of the sources that decide what is in one.
 const REVISION: &str = env!("ECAPTURE_FACTS_REVISION");
 
+/// What the names of entries begin with that tell where a file is.
+const PLACE: &str = "place-";
+
 /// A directory of entries, or none.
 pub struct Cache(Option<OwnedFd>);
 
@@ -36,6 +40,10 @@ pub struct Cache(Option<OwnedFd>);
 pub struct Key(String);
 
 impl Key {
+    fn of_place(path: &Path) -> Self {
+        Self(format!("{PLACE}{}", blake3::hash(path.as_os_str().as_bytes()).to_hex()))
+    }
+
     /// Of the contents of a file, and what was asked about it.
     ///
     /// # Errors
@@ -88,6 +96,28 @@ impl Cache {
         trusted.then(|| serde_json::from_reader(bytes).ok())?
     }
 
+    /// Remembers where a file is that got probes.
+    pub fn remember(&self, path: &Path) {
+        self.put(&Key::of_place(path), &path);
+    }
+
+    /// There is no such file any more.
+    pub fn forget(&self, path: &Path) {
+        if let Some(directory) = &self.0 {
+            let _ = unlinkat(directory, &Key::of_place(path).0, AtFlags::empty()); // it costs a look each time
+        }
+    }
+
+    /// Where files are that got probes in this run or earlier ones, in no order.
+    pub fn places(&self) -> Vec<PathBuf> {
+        let names = self.0.as_ref().and_then(|directory| names(directory).ok()).unwrap_or_default();
+        names
+            .into_iter()
+            .filter_map(|name| name.into_string().ok().filter(|name| name.starts_with(PLACE)))
+            .filter_map(|name| self.get(&Key(name)))
+            .collect()
+    }
+
     /// Keeps an entry. It appears whole or not at all, and nothing is left behind.
     pub fn put<T: Serialize>(&self, key: &Key, value: &T) {
         let Some(directory) = &self.0 else { return };
@@ -109,10 +139,13 @@ fn write<T: Serialize>(directory: &OwnedFd, key: &Key, value: &T) -> io::Result<
     }
 }
 
+fn names(directory: &OwnedFd) -> io::Result<Vec<CString>> {
+    let entries = Dir::read_from(directory)?;
+    Ok(entries.map(|entry| entry.map(|entry| entry.file_name().to_owned())).collect::<Result<_, _>>()?)
+}
+
 fn make_room(directory: &OwnedFd) -> io::Result<()> {
-    let names: Vec<CString> = Dir::read_from(directory)?
-        .map(|entry| entry.map(|entry| entry.file_name().to_owned()))
-        .collect::<Result<_, _>>()?;
+    let names = names(directory)?;
     if names.len() > MOST {
         for name in names.iter().filter(|name| !name.to_bytes().starts_with(b".")) {
             let _ = unlinkat(directory, name, AtFlags::empty()); // one of our own names, or not ours to remove
@@ -184,6 +217,20 @@ mod tests {
         assert_ne!(Key::new(&file, "text").expect("a key").0, key.0);
         file.set_len(1 << 43).expect("sparse");
         assert!(Key::new(&file, "text").is_err(), "not before tomorrow");
+    }
+
+    #[test]
+    fn places_come_back_once_and_whatever_they_are_called() {
+        let (_directory, cache, key) = cache();
+        cache.put(&key, &[1]);
+        let places = [Path::new("/a/b"), Path::new("/a/b c\n"), Path::new("/a/b")];
+        places.iter().for_each(|path| cache.remember(path));
+        let mut found = cache.places();
+        found.sort_unstable();
+        assert_eq!(found, places[..2]);
+        cache.forget(places[0]);
+        assert_eq!(cache.places(), places[1..2]);
+        assert_eq!(Cache::off().places(), [""; 0].map(PathBuf::from));
     }
 
     #[test]

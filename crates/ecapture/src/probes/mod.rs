@@ -5,6 +5,7 @@ mod cache;
 mod facts;
 mod gnutls;
 mod go;
+mod lease;
 mod mysql;
 mod named;
 mod openssl;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::bpf::{Hook, ObjectKeys, Returns};
 pub use cache::Cache;
 use cache::Key;
+pub use lease::Lease;
 pub use overrides::Overrides;
 pub use point::Point;
 pub use wanted::{Library, Program, Wanted};
@@ -74,8 +76,15 @@ pub struct Found {
     pub notes: Vec<String>,
 }
 
-/// Looks for what is wanted. What is found of libraries is kept in the cache, but nothing that the user overrides.
-pub fn examine(file: &File, wanted: Wanted, overrides: &Overrides, cache: &Cache) -> Findings {
+/// Looks for what is wanted. What is found of libraries is kept in the cache, but nothing that the user overrides, and
+/// nothing of a file that may change meanwhile: one without a lease.
+pub fn examine(
+    file: &File,
+    lease: Option<&Lease<'_>>,
+    wanted: Wanted,
+    overrides: &Overrides,
+    cache: &Cache,
+) -> Findings {
     let refused = |error: ElfError| Findings { refused: vec![error.to_string()], ..Default::default() };
     let binary = match Binary::open(file) {
         Ok(binary) => binary,
@@ -100,15 +109,23 @@ pub fn examine(file: &File, wanted: Wanted, overrides: &Overrides, cache: &Cache
         return Findings::default();
     }
     let question = format!("{possible:?} {subject:?}");
-    cached(file, &question, cache, || look_for(&possible))
+    cached(file, lease, &question, cache, || look_for(&possible))
 }
 
 /// What the cache has, or else what is found. Only for files that are worth the hash of all their bytes.
-fn cached(file: &File, question: &str, cache: &Cache, examine: impl FnOnce() -> Findings) -> Findings {
+fn cached(
+    file: &File,
+    lease: Option<&Lease<'_>>,
+    question: &str,
+    cache: &Cache,
+    examine: impl FnOnce() -> Findings,
+) -> Findings {
     let Ok(key) = Key::new(file, question) else { return examine() };
     cache.get(&key).unwrap_or_else(|| {
         let findings = examine();
-        cache.put(&key, &findings);
+        if lease.is_some_and(Lease::holds) {
+            cache.put(&key, &findings);
+        }
         findings
     })
 }

@@ -2,7 +2,7 @@
 
 use inspect::Binary;
 pub use inspect::openssl::may_be;
-use inspect::openssl::{Flavour, OpenSsl, Refusal, may_have_tls13, resolve};
+use inspect::openssl::{Flavour, OpenSsl, Refusal, may_have_tls13, resolve, resolve_plaintext};
 
 use super::facts::{describe, from_object, hooks_for, is_any_wanted};
 use super::{Found, Overrides, Verdict};
@@ -10,7 +10,7 @@ use crate::bpf::{MasterSecret, ObjectKeys, Place, Subject};
 
 /// The hooks of a file that has OpenSSL in it.
 pub fn hooks(binary: &Binary<'_>, subject: Subject, overrides: &Overrides) -> Verdict {
-    let mut facts = match resolve(binary) {
+    let mut facts = match if subject.secrets { resolve(binary) } else { resolve_plaintext(binary) } {
         Ok(facts) => facts,
         Err(Refusal::NotOpenSsl | Refusal::Unclear(_)) if overrides.has_symbols() => NOTHING,
         Err(Refusal::NotOpenSsl) => return Verdict::Nothing,

@@ -6,21 +6,25 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustc_hash::FxHashMap;
 use rustix::fs::{fstatfs, inotify};
 use rustix::io::Errno;
 
-use super::likely::Roots;
+use super::likely::{self, Roots};
 use super::procfs::{self, FileId, Mapping};
 use crate::bpf::{Attachment, Link, Programs};
 use crate::escape;
-use crate::probes::{self, Cache, Found, Overrides, Wanted};
+use crate::probes::{self, Cache, Found, Lease, Overrides, Wanted};
 use crate::status::Target;
 
 /// Most files that are remembered: a build machine runs new ones without end.
 const REMEMBERED: usize = 1 << 16;
+
+/// How long a start may take longer for files that nobody may use again.
+const LOOK_BACK: Duration = Duration::from_millis(300);
 
 /// Every file that was looked at, and the probes on those that have hooks.
 pub struct Discovery {
@@ -144,6 +148,24 @@ impl Discovery {
         Ok(())
     }
 
+    /// Hooks files that had probes in earlier runs: programs that use them may be over before we have looked at them.
+    pub fn look_back(&mut self) {
+        if !self.pids.is_empty() {
+            return;
+        }
+        let start = Instant::now();
+        for path in self.cache.places() {
+            if start.elapsed() > LOOK_BACK {
+                tracing::debug!("more files had probes in earlier runs than can be looked at");
+                break;
+            }
+            match likely::open_here(&path) {
+                Ok(file) => self.hook(&file, &path, " (had probes in an earlier run)"),
+                Err(_) => self.cache.forget(&path),
+            }
+        }
+    }
+
     /// Looks at one file that a process maps.
     pub fn consider(&mut self, pid: u32, mapping: &Mapping) {
         if !self.pids.is_empty() && !self.pids.contains(&pid) {
@@ -182,7 +204,8 @@ impl Discovery {
         if self.is_attached(file) {
             return;
         }
-        let findings = probes::examine(file, self.wanted, &Overrides::default(), &self.cache);
+        let lease = Lease::take(file);
+        let findings = probes::examine(file, lease.as_ref(), self.wanted, &Overrides::default(), &self.cache);
         for reason in &findings.refused {
             if self.is_expected(path) {
                 tracing::warn!("{}: not hooked: {reason}", escape::path(path));
@@ -193,8 +216,20 @@ impl Discovery {
         if findings.found.is_empty() {
             return;
         }
-        if let Err(error) = self.attach(file, path, origin, &findings.found) {
-            tracing::warn!("{}: not hooked: {error:#}", escape::path(path));
+        match self.attach(file, path, origin, &findings.found) {
+            Ok(()) => self.remember(file),
+            Err(error) => tracing::warn!("{}: not hooked: {error:#}", escape::path(path)),
+        }
+    }
+
+    /// For later runs; what only processes with another root directory can reach is found when they run.
+    fn remember(&self, file: &File) {
+        let here = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        if let Ok(path) = here
+            && let (Ok(there), Ok(this)) = (fs::metadata(&path), file.metadata())
+            && (there.dev(), there.ino()) == (this.dev(), this.ino())
+        {
+            self.cache.remember(&path);
         }
     }
 
@@ -220,7 +255,8 @@ impl Discovery {
             bail!("{} is not a regular file; give a library or an executable", path.display());
         }
         let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-        let findings = probes::examine(&file, self.wanted, overrides, &self.cache);
+        let lease = Lease::take(&file);
+        let findings = probes::examine(&file, lease.as_ref(), self.wanted, overrides, &self.cache);
         if !findings.found.is_empty() {
             return self.attach(&file, path, "", &findings.found);
         }

@@ -89,6 +89,14 @@ fn names(root: &OwnedFd, place: &Path, wanted: Wanted) -> io::Result<Vec<String>
     Ok(names)
 }
 
+/// Opens a regular file by its path in our own root directory.
+///
+/// # Errors
+/// It is not there, or not a regular file.
+pub fn open_here(path: &Path) -> io::Result<File> {
+    regular(&open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?, path)
+}
+
 /// Opens a regular file; a FIFO would keep us waiting, and a device would do what it does.
 fn regular(root: &OwnedFd, path: &Path) -> io::Result<File> {
     let handle = open_below(root, path, OFlags::PATH)?;

@@ -59,10 +59,47 @@ fn what_others_can_write_is_not_believed() {
 }
 
 #[test]
+fn what_is_found_in_a_file_that_may_change_is_not_kept() {
+    let lab = Lab::new();
+    let cache = lab.path("cache");
+    let writer = fs::OpenOptions::new().append(true).open(&lab.libssl).expect("to write");
+    run(&lab, &cache, &[]);
+    assert_eq!(fs::read_dir(&cache).expect("a cache").count(), 0);
+    drop(writer);
+    run(&lab, &cache, &[]);
+    entry(&cache);
+}
+
+#[test]
 fn a_damaged_entry_is_no_entry() {
     let lab = Lab::new();
     let cache = lab.path("cache");
     run(&lab, &cache, &[]);
     fs::write(entry(&cache), "{\"Hooks\":").expect("written");
     assert!(run(&lab, &cache, &[]).contains("ssl_read_internal"));
+}
+
+#[test]
+fn files_of_earlier_runs_are_hooked_before_they_are_used() {
+    let lab = Lab::new();
+    let cache = lab.path("cache");
+    let run = || {
+        let mut command = ecapture();
+        command.env("CACHE_DIRECTORY", &cache);
+        let captured = Capture::everywhere_with(command).stop();
+        assert_eq!(captured.code, 0, "{}", captured.stderr);
+        let library = lab.libssl.to_str().expect("UTF-8");
+        let line = captured.stderr.lines().find(|line| line.contains(library)).map(str::to_owned);
+        line.unwrap_or_default()
+    };
+    assert_eq!(run(), "");
+    let server = lab.server(&[]);
+    assert!(run().contains("of process"));
+    drop(server);
+    assert!(run().contains("(had probes in an earlier run)"));
+    let unused = lab.path("unused");
+    fs::rename(&lab.libssl, &unused).expect("renamed");
+    assert_eq!(run(), "");
+    fs::rename(&unused, &lab.libssl).expect("renamed");
+    assert_eq!(run(), "", "a file that is gone is forgotten");
 }

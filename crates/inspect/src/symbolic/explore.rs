@@ -1,15 +1,20 @@
 //! Runs code forward on all paths, within bounds.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
+use foldhash::fast::RandomState;
+
 use super::expression::{Id, Pool};
+use super::flat::FlatMap;
 use super::state::{Choice, State, Step};
 use crate::code::{Code, Condition, Decoder, Effect, Flow, Insn, Target};
 
 /// Most paths, instructions on all of them, and times that one path comes to the same instruction.
 const MOST_PATHS: usize = 256;
 const MOST_STEPS: usize = 1 << 13;
+/// Most instructions until one way to a goal is found.
+const MOST_STEPS_TO_GOAL: usize = 1 << 11;
 const MOST_TIMES: u8 = 64;
 /// How often a path is taken in two at the same instruction.
 const MOST_FORKS: u8 = 2;
@@ -56,7 +61,7 @@ pub(crate) struct Explorer<'c, 'd> {
     extent: Range<u64>,
     decoder: &'d mut Decoder,
     pub(crate) pool: Pool,
-    decoded: BTreeMap<u64, Option<Insn>>,
+    decoded: HashMap<u64, Option<Insn>, RandomState>,
     steps: usize,
     goal: Option<Goal>,
 }
@@ -83,12 +88,23 @@ impl Goal {
 struct Way {
     at: u64,
     state: State,
-    times: BTreeMap<u64, u8>,
+    times: FlatMap<u64, u8>,
 }
+
+/// Where paths meet, and what was known there.
+type Seen = HashSet<(u64, State), RandomState>;
 
 impl<'c, 'd> Explorer<'c, 'd> {
     pub(crate) fn new(code: &'c Code, extent: Range<u64>, decoder: &'d mut Decoder) -> Self {
-        Self { code, extent, decoder, pool: Pool::default(), decoded: BTreeMap::new(), steps: 0, goal: None }
+        Self {
+            code,
+            extent,
+            decoder,
+            pool: Pool::default(),
+            decoded: HashMap::default(),
+            steps: 0,
+            goal: None,
+        }
     }
 
     /// Calls `meet` for what is met on all paths from an address on; whether all of them were seen.
@@ -98,8 +114,8 @@ impl<'c, 'd> Explorer<'c, 'd> {
         state: State,
         mut meet: impl FnMut(&mut Pool, &State, Event) -> Next,
     ) -> bool {
-        let mut pending = vec![Way { at: start, state, times: BTreeMap::new() }];
-        let (mut seen, mut paths, mut complete) = (HashSet::new(), 0, true);
+        let mut pending = vec![Way { at: start, state, times: FlatMap::default() }];
+        let (mut seen, mut paths, mut complete) = (Seen::default(), 0, true);
         while let Some(way) = pending.pop() {
             paths += 1;
             let arrived = self.goal.as_ref().is_some_and(|goal| goal.arrived.is_some());
@@ -116,19 +132,20 @@ impl<'c, 'd> Explorer<'c, 'd> {
         &mut self,
         mut way: Way,
         pending: &mut Vec<Way>,
-        seen: &mut HashSet<(u64, State)>,
+        seen: &mut Seen,
         meet: &mut impl FnMut(&mut Pool, &State, Event) -> Next,
     ) -> Option<()> {
         loop {
             self.steps += 1;
-            if self.steps > MOST_STEPS {
+            let most = if self.goal.is_some() { MOST_STEPS_TO_GOAL } else { MOST_STEPS };
+            if self.steps > most {
                 return None;
             }
             if self.goal.as_mut().is_some_and(|goal| !goal.passes(&way)) {
                 return Some(());
             }
             let Some(insn) = self.decode(way.at) else { return Some(()) };
-            let time = way.times.entry(way.at).or_insert(0);
+            let time = way.times.entry(way.at, 0);
             if *time >= MOST_TIMES {
                 return Some(());
             }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use crate::code::Reg;
 use crate::place::Path;
 
@@ -38,7 +40,7 @@ pub(crate) enum Node {
 #[derive(Default)]
 pub(crate) struct Pool {
     nodes: Vec<Node>,
-    numbers: HashMap<Node, Id>,
+    numbers: HashMap<Node, Id, RandomState>,
 }
 
 impl Pool {

@@ -5,6 +5,7 @@
 
 mod explore;
 mod expression;
+mod flat;
 mod state;
 
 pub(crate) use explore::{Event, Explorer, Next};

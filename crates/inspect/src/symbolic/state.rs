@@ -1,8 +1,9 @@
 //! Registers and memory on one path.
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::expression::{Id, Node, Pool};
+use super::flat::FlatMap;
 use crate::code::{Abi, Address, Condition, Effect, Insn, Operand, Reg};
 
 /// Most places of memory that are remembered; what is stored beyond is forgotten, and with it the path.
@@ -10,6 +11,8 @@ const MOST_PLACES: usize = 256;
 /// From an address in the frame that a called function gets, so many bytes may be others afterwards. Where more
 /// follows, as in arrays, it is nothing that a compiler keeps values in.
 const LENT: i64 = 16;
+/// Most bytes that one store is taken to write.
+const WIDEST: u32 = 64;
 
 /// An instruction and how often it was met on the path.
 #[derive(Clone, Copy)]
@@ -32,7 +35,7 @@ pub(crate) enum Choice {
 pub(crate) struct State {
     registers: [Id; 32],
     /// What was stored, by address: how many bytes, and what (`None`: not followed).
-    memory: BTreeMap<(Id, i64), (u32, Option<Id>)>,
+    memory: FlatMap<Place, Stored>,
     /// Whether what was compared last is equal, if that is certain.
     equal: Option<bool>,
 }
@@ -41,7 +44,7 @@ impl State {
     /// All registers as at the start.
     pub(crate) fn new(pool: &mut Pool) -> Option<Self> {
         let first = pool.add(Node::Start(0))?;
-        let mut state = Self { registers: [first; 32], memory: BTreeMap::new(), equal: None };
+        let mut state = Self { registers: [first; 32], memory: FlatMap::default(), equal: None };
         for (number, register) in state.registers.iter_mut().enumerate() {
             *register = pool.add(Node::Start(number as Reg))?;
         }
@@ -66,20 +69,16 @@ impl State {
     /// What was stored at the address, or was there at the start.
     pub(crate) fn load(&self, pool: &mut Pool, address: Id, size: u8) -> Option<Id> {
         let (base, at) = pool.split(address);
-        match self.overlapping(base, at, size.into()).next() {
+        let range = self.memory.range(reaching(base, at, size.into()));
+        match range.iter().find(|stored| overlaps(stored, at)) {
             None => pool.add(Node::Load(address, size)),
-            Some((&(_, start), &(stored, Some(value)))) if start == at && stored == u32::from(size) => {
+            Some(&((_, start), (stored, Some(value)))) if start == at && stored == u32::from(size) => {
                 Some(value)
             }
             // Both processors are little-endian.
-            Some((&(_, start), &(8, Some(value)))) if start == at && size == 4 => pool.half(value),
+            Some(&((_, start), (8, Some(value)))) if start == at && size == 4 => pool.half(value),
             Some(_) => None,
         }
-    }
-
-    fn overlapping(&self, base: Id, at: i64, size: u32) -> impl Iterator<Item = Stored<'_>> {
-        let range = (base, at.saturating_sub(64))..(base, at.saturating_add(size.into()));
-        self.memory.range(range).filter(move |(place, stored)| place.1.saturating_add(stored.0.into()) > at)
     }
 
     /// `None` if there is no room.
@@ -87,14 +86,15 @@ impl State {
         let (base, at) = pool.split(address);
         if size == 0 {
             // Of unknown length: all behind it.
-            self.memory.retain(|place, _| place.0 != base || place.1 < at);
+            self.memory.retain(|place| place.0 != base || place.1 < at);
             return Some(());
         }
-        let gone: Vec<_> = self.overlapping(base, at, size).map(|(place, _)| *place).collect();
-        for place in gone {
-            self.memory.insert(place, (self.memory.get(&place)?.0, None));
+        let range = self.memory.range_mut(reaching(base, at, size));
+        for stored in range.iter_mut().filter(|stored| overlaps(stored, at)) {
+            stored.1.1 = None;
         }
-        self.memory.insert((base, at), (size.min(64), value));
+        let size = size.min(WIDEST);
+        *self.memory.entry((base, at), (size, None)) = (size, value);
         (self.memory.len() <= MOST_PLACES).then_some(())
     }
 
@@ -116,14 +116,12 @@ impl State {
 
     /// What a called function leaves: the frame, but for what it was lent, and what it may not clobber.
     pub(crate) fn call(&mut self, pool: &mut Pool, abi: &Abi, step: Step) -> Option<()> {
+        let (stack, frame) = (pool.add(Node::Start(abi.stack))?, pool.add(Node::Start(abi.frame))?);
         let lent: Vec<_> = abi.args.iter().map(|&register| pool.split(self.get(register))).collect();
-        self.memory.retain(|&(base, at), _| {
+        self.memory.retain(|&(base, at)| {
             let was_lent =
                 |&(to, from): &(Id, i64)| to == base && at >= from && at.saturating_sub(from) < LENT;
-            let in_frame = match pool.node(base) {
-                Node::Start(register) => register == abi.stack || register == abi.frame && at < 0,
-                _ => false,
-            };
+            let in_frame = base == stack || base == frame && at < 0;
             in_frame && !lent.iter().any(was_lent)
         });
         self.equal = None;
@@ -210,4 +208,18 @@ impl State {
     }
 }
 
-type Stored<'s> = (&'s (Id, i64), &'s (u32, Option<Id>));
+/// A base and what is added.
+type Place = (Id, i64);
+
+/// How many bytes, and what.
+type Stored = (u32, Option<Id>);
+
+/// Places from which something may reach `size` bytes at `at`.
+fn reaching(base: Id, at: i64, size: u32) -> Range<Place> {
+    (base, at.saturating_sub(WIDEST.into()))..(base, at.saturating_add(size.into()))
+}
+
+/// Whether something that starts before the end also ends behind the start.
+fn overlaps(((_, start), (size, _)): &(Place, Stored), at: i64) -> bool {
+    start.saturating_add((*size).into()) > at
+}

@@ -1,9 +1,11 @@
 //! Functions without symbols: what is found must be what symbols say.
 
 use crate::openssl::{LIBRARY, NODE, SYSTEM, call, fallback, out};
+use std::fs::File;
+
 use crate::workshop::{Workshop, found_in, hook, nameless_in, names};
-use inspect::openssl::{Flavour, OpenSsl, Refusal};
-use inspect::{Evidence, Purpose, ResultKind};
+use inspect::openssl::{Flavour, OpenSsl, Refusal, resolve_plaintext};
+use inspect::{Binary, Evidence, Purpose, ResultKind};
 
 /// For small sources: functions of their own that keep to the calling convention.
 const WHOLE: &str = "-fvisibility=hidden -fno-ipa-cp -fno-ipa-ra";
@@ -20,11 +22,17 @@ const BUILDS: [&str; 6] = [
 
 const INTERNAL: [&str; 2] = ["ssl_read_internal", "ssl_write_internal"];
 
+fn same_sites(some: &OpenSsl, all: &OpenSsl) {
+    for found in &some.hooks {
+        let known = hook(all, found.function);
+        assert_eq!((found.purpose, found.site), (known.purpose, known.site), "{}", found.function);
+    }
+}
+
 /// Each hook is where symbols say, and says how it was found.
 fn same_functions(nameless: &OpenSsl, symbols: &OpenSsl) {
+    same_sites(nameless, symbols);
     for found in &nameless.hooks {
-        let known = hook(symbols, found.function);
-        assert_eq!((found.purpose, found.site), (known.purpose, known.site), "{}", found.function);
         let source = match &found.evidence {
             Evidence::Strings { source } | Evidence::ErrorCodes { source } => source,
             Evidence::Labels { .. } => continue,
@@ -57,6 +65,13 @@ fn a_static_program_has_the_same_functions_when_stripped() {
     assert!(symbols.version.as_deref().unwrap().starts_with("OpenSSL 3."));
     assert_eq!(names(&stripped), WITHOUT_SYMBOLS);
     same_functions(&stripped, &symbols);
+    for (path, whole) in [(&path, &symbols), (&shop.stripped(&path), &stripped)] {
+        let file = File::open(path).unwrap();
+        let plaintext = resolve_plaintext(&Binary::open(&file).unwrap()).unwrap();
+        let expected = names(whole).into_iter().filter(|name| *name != "ssl_log_secret").collect::<Vec<_>>();
+        assert_eq!((names(&plaintext), plaintext.keys), (expected, None));
+        same_sites(&plaintext, whole);
+    }
     assert_eq!((stripped.version, stripped.flavour), (symbols.version, Flavour::OpenSsl));
     assert_eq!((stripped.keys.is_some(), stripped.keys), (true, symbols.keys));
 }

@@ -182,6 +182,35 @@ fn openssl_102() {
     assert!(captured.stderr.contains("OpenSSL 1.0.2"), "{}", captured.stderr);
 }
 
+#[test]
+#[ignore = "builds AWS-LC"]
+fn aws_lc() {
+    let programs = [&table::AWS_LC];
+    assert_eq!(each(programs, new_connection), 1);
+    assert_eq!(each(programs, open_connection), 1);
+}
+
+/// It writes no key log, and hands no secrets over: the server's log tells, and with TLS 1.3 there is nothing to read.
+#[test]
+#[ignore = "builds LibreSSL"]
+fn libressl() {
+    let program = &table::LIBRESSL;
+    assert_eq!(each([program], new_connection), 1);
+    assert_eq!(each([program], open_connection), 1);
+    let lab = Lab::new();
+    let server = serve(&lab, "1.3");
+    let file = program.install().expect("a crate");
+    let capture = capture(&lab, "--libssl", &file);
+    let mut client = program.start(&lab, server.port);
+    let pid = client.pid();
+    say(&mut client.input(), "\n");
+    client.finish().succeeded();
+    let captured = capture.stop();
+    assert_eq!((captured.summary().get("keys"), captured.summary().get("keys_not_seen")), (0, 1));
+    assert!(captured.stderr.contains("LibreSSL 3.1.0"), "{}", captured.stderr);
+    assert_request(captured, pid, SENT);
+}
+
 /// Conscrypt unpacks its library from a jar and removes the file at once.
 #[test]
 #[ignore = "needs a JDK and Maven"]

@@ -23,6 +23,8 @@ pub enum Source {
     Wheel { packages: &'static [&'static str], file: &'static str, program: &'static str, strip: bool },
     /// An executable of the corpus, by its id and file name; a file of `programs/` that it runs.
     Corpus { id: &'static str, file: &'static str, program: &'static str },
+    /// `client.c` with a library whose source is in a crate, by name and version; the script of `programs/` that builds it.
+    Crate { name: &'static str, version: &'static str, build: &'static str },
     /// One of testing/targets; it asks for `/secret-page` alone.
     Target(&'static str),
 }
@@ -61,8 +63,17 @@ impl Program {
                 (here && succeeds(Command::new(corpus).args(["fetch", id])))
                     .then(|| executable(in_corpus(id, file)))
             }
+            Source::Crate { name, version, build } => {
+                let client = self.built();
+                (client.exists() || built(name, version, build, &kept(&self.name()))).then_some(client)
+            }
             Source::Target(name) => Some(target(name)),
         }
+    }
+
+    /// Where `client` of a crate is.
+    fn built(&self) -> PathBuf {
+        kept(&self.name()).join("client")
     }
 
     /// What its package, or else the program itself, is called.
@@ -71,6 +82,7 @@ impl Program {
             Source::Wheel { packages, strip: true, .. } => format!("{}.stripped", packages[0]),
             Source::Wheel { packages, .. } => packages[0].to_owned(),
             Source::Corpus { id, file, .. } => format!("{id}/{file}"),
+            Source::Crate { name, version, .. } => format!("{name}-{version}"),
             Source::Target(name) => name.to_owned(),
         }
     }
@@ -94,6 +106,11 @@ impl Program {
                 command.arg(in_programs(program)).arg(&port);
                 command
             }
+            Source::Crate { .. } => {
+                let mut command = lab.command(self.built());
+                command.arg(&port);
+                command
+            }
             Source::Target(name) => {
                 let mut command = lab.command(target(name));
                 command.args(["127.0.0.1", &port, "/secret-page"]);
@@ -102,6 +119,23 @@ impl Program {
         };
         Running::start_with_input(command.stdin(Stdio::piped()))
     }
+}
+
+/// Fetches the source of a crate and runs a script there; whether it made `client`.
+fn built(name: &str, version: &str, script: &str, directory: &Path) -> bool {
+    let work = tempfile::tempdir_in(kept(".").parent().expect("a directory")).expect("a directory");
+    let manifest = format!(
+        "[package]\nname = \"fetch\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[dependencies]\n{name} = \"={version}\"\n[workspace]\n"
+    );
+    fs::create_dir_all(work.path().join("src")).expect("a directory");
+    fs::write(work.path().join("src/lib.rs"), "").expect("a file");
+    fs::write(work.path().join("Cargo.toml"), manifest).expect("a file");
+    let fetched = succeeds(Command::new("cargo").args(["vendor", "--quiet"]).current_dir(work.path()));
+    let source = work.path().join("vendor").join(name);
+    let mut build = Command::new("sh");
+    build.arg(in_programs(script)).arg(in_programs("client.c")).current_dir(&source);
+    fs::create_dir_all(directory).expect("a directory");
+    fetched && succeeds(&mut build) && fs::copy(source.join("client"), directory.join("client")).is_ok()
 }
 
 /// A file of `programs/`.

@@ -77,6 +77,18 @@ pub const MORE: [Program; 26] = [
     executable(BoringSsl, "bun-linux-x64-1.4.5-x86_64", "bun", "bun.js"),
 ];
 
+/// No package has it built.
+pub const AWS_LC: Program = Program {
+    source: Source::Crate { name: "aws-lc-sys", version: "0.47.0", build: "aws-lc.sh" },
+    library: BoringSsl,
+};
+
+/// 3.1.0: the only version whose source is in a package.
+pub const LIBRESSL: Program = Program {
+    source: Source::Crate { name: "libtls-sys", version: "1.2.0", build: "libressl.sh" },
+    library: OpenSslUpTo12,
+};
+
 /// OpenSSL 1.1.0h; makes a handshake and no more.
 pub const HANDSHAKE_ALONE: Program = wheel(
     OpenSslUpTo12,

@@ -31,6 +31,8 @@ const BAD_LENGTH: u64 = 111;
 struct Library<'b, 'f> {
     outline: Outline<'b, 'f>,
     functions: Vec<Reporting>,
+    /// Those that are only pointed to.
+    pointed_to: Vec<Reporting>,
     evidence: Evidence,
 }
 
@@ -74,19 +76,24 @@ pub(super) fn find(
 ) -> Result<Result<Findings, Why>, ElfError> {
     let sources: Vec<_> = survey.sources().collect();
     let wanted = sources.iter().flat_map(|source| source.starts.iter().cloned()).collect();
-    let outline = match Outline::new(binary, survey, &wanted)? {
+    let mut decoder = Decoder::default();
+    let outline = match Outline::new(binary, survey, &wanted, &mut decoder)? {
         Ok(outline) => outline,
         Err(why) => return Ok(Err(why)),
     };
-    let mut decoder = Decoder::default();
     let mut library = Library {
         outline,
         functions: Vec::new(),
+        pointed_to: Vec::new(),
         evidence: Evidence::ErrorCodes { source: source.path.clone() },
     };
     for function in library.outline.functions(&mut decoder) {
         let Some(body) = library.outline.body(&function, &mut decoder) else { continue };
         library.functions.push(Reporting::new(function, &body, &sources));
+    }
+    for function in library.outline.pointed_to() {
+        let Some(body) = library.outline.body(&function, &mut decoder) else { continue };
+        library.pointed_to.push(Reporting::new(function, &body, &sources));
     }
     library.findings(&mut decoder).map(Ok)
 }
@@ -118,7 +125,8 @@ struct Reader {
 impl Library<'_, '_> {
     fn findings(&mut self, decoder: &mut Decoder) -> Result<Findings, ElfError> {
         let mut findings = Findings::new(Flavour::BoringSsl);
-        findings.sessions = established::find(&self.outline, &self.functions, decoder);
+        let reporting: Vec<_> = self.functions.iter().chain(&self.pointed_to).collect();
+        findings.sessions = established::find(&self.outline, &reporting, decoder);
         for (name, start) in [("SSL_read", self.read(decoder)), ("SSL_write", self.write(decoder))] {
             let found = match start {
                 Ok(start) => self.outline.extent(start, decoder)?.ok_or("its start is not sure"),
@@ -164,13 +172,13 @@ impl Library<'_, '_> {
         let decrypting: BTreeSet<_> = self.with(&[UNINITIALIZED, HANDSHAKE_FAILURE]).collect();
         let mut near = decrypting.clone();
         for start in &decrypting {
-            near.extend(self.outline.entries(*start, decoder).all());
+            near.extend(self.outline.entries(*start).all());
         }
         let readers: Vec<_> = near.iter().filter_map(|start| self.reader(*start, decoder)).collect();
         let mut starts: BTreeSet<_> =
             readers.iter().filter(|reader| reader.consumes).map(|reader| reader.start).collect();
         for peek in readers.iter().filter(|reader| !reader.consumes) {
-            let callers = self.outline.entries(peek.start, decoder).all();
+            let callers = self.outline.entries(peek.start).all();
             starts.extend(callers.filter(|caller| self.reads_through(*caller, peek, decoder)));
         }
         only(starts, "no function is seen to read what is decrypted", "several functions may be it")

@@ -17,7 +17,7 @@ use crate::symbolic::{Event, Next};
 const SIGNS: [(&[&str], u64); 2] = [(&["handshake.cc"], 273), (&["extensions.cc", "t1_lib.cc"], 263)];
 
 /// Ways from the connection object to the session, which end with a load; one is usual.
-pub(super) fn find(outline: &Outline<'_, '_>, functions: &[Reporting], decoder: &mut Decoder) -> Vec<Path> {
+pub(super) fn find(outline: &Outline<'_, '_>, functions: &[&Reporting], decoder: &mut Decoder) -> Vec<Path> {
     let [one, other] = SIGNS.map(|(files, reason)| {
         let reports = functions
             .iter()

@@ -40,11 +40,11 @@ pub(super) fn find(
     let places = &survey.texts.names;
     let names = places.keys().map(|&at| at..at.saturating_add(1));
     let wanted: Wanted = names.chain(source.starts.iter().cloned()).collect();
-    let mut outline = match Outline::new(binary, survey, &wanted)? {
+    let mut decoder = Decoder::default();
+    let mut outline = match Outline::new(binary, survey, &wanted, &mut decoder)? {
         Ok(outline) => outline,
         Err(why) => return Ok(Err(why)),
     };
-    let mut decoder = Decoder::default();
     let functions = outline.functions(&mut decoder);
     let library = Library::new(&outline, functions, source, places, &mut decoder);
     Ok(Ok(library.findings(&mut decoder)))
@@ -129,7 +129,7 @@ impl<'o, 'b, 'f> Library<'o, 'b, 'f> {
         let start = function.extent.start;
         let calls = self.outline.summary(start, decoder).calls;
         let passes_on = calls.iter().any(|call| call.args[0] == Value::Arg(0));
-        let called = self.outline.is_library() || self.outline.entries(start, decoder).all().next().is_some();
+        let called = self.outline.is_library() || self.outline.entries(start).all().next().is_some();
         if passes_on && called {
             Ok(function)
         } else {
@@ -204,7 +204,7 @@ impl<'o, 'b, 'f> Library<'o, 'b, 'f> {
                 let fits = named.form == form || named.form == Form::Indirect && form != Form::Local;
                 Some(named).filter(|_| fits && names.next().is_none())
             }
-            (None, Form::Passed(out)) if self.has_early_caller(function, decoder) => {
+            (None, Form::Passed(out)) if self.has_early_caller(function) => {
                 return Some((direction.internal(), direction.internal_purpose(out)));
             }
             (None, _) => {
@@ -218,8 +218,8 @@ impl<'o, 'b, 'f> Library<'o, 'b, 'f> {
 
     /// Whether a function for early data calls it: those for other data do not call one another where the internal
     /// function is part of them.
-    fn has_early_caller(&self, function: &Function, decoder: &mut Decoder) -> bool {
-        let callers = self.outline.entries(function.extent.start, decoder).callers;
+    fn has_early_caller(&self, function: &Function) -> bool {
+        let callers = self.outline.entries(function.extent.start).callers;
         let early = |names: &BTreeSet<&str>| names.iter().any(|name| name.ends_with("_early_data"));
         self.functions.iter().any(|(other, names)| callers.contains(&other.extent.start) && early(names))
     }
@@ -227,7 +227,7 @@ impl<'o, 'b, 'f> Library<'o, 'b, 'f> {
     /// The position of the internal function's out argument, by its code and by its callers.
     fn out(&self, function: &Function, decoder: &mut Decoder) -> Result<Arg, Why> {
         let start = function.extent.start;
-        let entered = self.outline.entries(start, decoder);
+        let entered = self.outline.entries(start);
         if entered.several {
             return Err("its end is unknown");
         }

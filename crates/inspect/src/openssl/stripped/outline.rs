@@ -17,6 +17,7 @@ use crate::openssl::internal::Why;
 use crate::openssl::source::Source;
 use crate::openssl::survey::Survey;
 use crate::references::{Reference, Use, Wanted, references};
+use crate::relocation::pointers;
 use crate::site::function_code;
 use crate::symbolic::{Event, Explorer, Id, Next, Pool, State};
 
@@ -30,6 +31,8 @@ pub(super) struct Outline<'b, 'f> {
     pieces: BTreeMap<u64, Piece>,
     /// Wanted addresses that are referred to from where no function is.
     pub(super) astray: BTreeSet<u64>,
+    /// Instructions that load a wanted address behind a function that is called, but not as part of it.
+    behind: BTreeMap<u64, u64>,
     /// How much of [`MOST_CODE`] is left.
     left: Cell<u64>,
 }
@@ -39,8 +42,17 @@ struct Piece {
     extent: Range<u64>,
     /// Instructions that load a wanted address, and the address.
     loads: BTreeMap<u64, u64>,
-    /// Where possible jumps and calls from outside are, and where they go.
-    entries: BTreeMap<u64, (u64, Use)>,
+    /// Jumps and calls from other functions, by their addresses.
+    entries: BTreeMap<u64, Entry>,
+}
+
+/// A jump or call into a function.
+struct Entry {
+    to: u64,
+    used: Use,
+    conditional: bool,
+    /// Start of the function that it is in.
+    from: u64,
 }
 
 /// Everything that enters a function, with certainty.
@@ -69,20 +81,21 @@ impl<'b, 'f> Outline<'b, 'f> {
         binary: &'b Binary<'f>,
         survey: &'b Survey<'b, 'f>,
         wanted: &Wanted,
+        decoder: &mut Decoder,
     ) -> Result<Result<Self, Why>, ElfError> {
         let functions = match &survey.functions {
             Ok(functions) => functions,
             Err(why) => return Ok(Err(why)),
         };
         let (pieces, astray, left) = (BTreeMap::new(), BTreeSet::new(), Cell::new(MOST_CODE));
-        let mut outline = Self { binary, functions, pieces, astray, left };
+        let mut outline = Self { binary, functions, pieces, astray, behind: BTreeMap::new(), left };
         for &Reference { at, to, .. } in survey.loads.iter().filter(|load| wanted.contains(load.to)) {
             match outline.functions.around(at) {
                 Some(extent) => drop(outline.piece(extent).loads.insert(at, to)),
                 None => drop(outline.astray.insert(to)),
             }
         }
-        let complete = outline.find_entries()? && outline.add_jumpers()?;
+        let complete = outline.find_entries(decoder)? && outline.add_jumpers(decoder)?;
         Ok(if complete { Ok(outline) } else { Err("too many jumps") })
     }
 
@@ -92,25 +105,41 @@ impl<'b, 'f> Outline<'b, 'f> {
     }
 
     /// Functions without loads of their own that jump to pieces which nothing seems to call.
-    fn add_jumpers(&mut self) -> Result<bool, ElfError> {
-        let called = |piece: &&Piece| piece.entries.values().any(|&(_, used)| used == Use::Call);
+    fn add_jumpers(&mut self, decoder: &mut Decoder) -> Result<bool, ElfError> {
+        let called = |piece: &&Piece| piece.entries.values().any(|entry| entry.used == Use::Call);
         let moved = self.pieces.values().filter(|piece| !called(piece));
-        let from: BTreeSet<u64> = moved.flat_map(|piece| piece.entries.keys().copied()).collect();
+        let from: BTreeSet<_> =
+            moved.flat_map(|piece| piece.entries.values().map(|entry| entry.from)).collect();
         let before = self.pieces.len();
-        for extent in from.into_iter().filter_map(|at| self.functions.around(at)).collect::<Vec<_>>() {
+        for extent in from.into_iter().filter_map(|start| self.functions.around(start)).collect::<Vec<_>>() {
             self.piece(extent);
         }
-        if self.pieces.len() == before { Ok(true) } else { self.find_entries() }
+        if self.pieces.len() == before { Ok(true) } else { self.find_entries(decoder) }
     }
 
-    fn find_entries(&mut self) -> Result<bool, ElfError> {
+    /// By a disassembly of the functions that they seem to be in.
+    fn find_entries(&mut self, decoder: &mut Decoder) -> Result<bool, ElfError> {
         let wanted = self.pieces.values().map(|piece| piece.extent.clone()).collect();
-        let Some(references) = references(self.binary, &wanted)? else { return Ok(false) };
-        for Reference { at, to, used } in references.into_iter().filter(|found| found.used != Use::Load) {
-            if let Some((_, piece)) = self.pieces.range_mut(..=to).next_back()
-                && !piece.extent.contains(&at)
-            {
-                piece.entries.insert(at, (to, used));
+        let Some(mut references) = references(self.binary, &wanted)? else { return Ok(false) };
+        references.retain(|found| {
+            let piece = self.pieces.range(..=found.to).next_back();
+            found.used != Use::Load && piece.is_some_and(|(_, piece)| !piece.extent.contains(&found.at))
+        });
+        let around = |found: Reference| Some((self.functions.around(found.at)?, found));
+        let placed: Vec<_> = references.into_iter().filter_map(around).collect();
+        for together in placed.chunk_by(|(one, _), (other, _)| one == other) {
+            let from = &together[0].0;
+            let code = self.code(from);
+            let targets = swept_targets(&code, decoder);
+            for &(_, Reference { at, to, used }) in together {
+                let index = targets.binary_search_by_key(&at, |(at, _)| *at);
+                if index.is_ok_and(|index| targets[index].1 == Target::Address(to))
+                    && let Some((_, piece)) = self.pieces.range_mut(..=to).next_back()
+                {
+                    let insn = code.decode(decoder, at);
+                    let conditional = insn.is_some_and(|insn| matches!(insn.flow, Flow::Branch(..)));
+                    piece.entries.insert(at, Entry { to, used, conditional, from: from.start });
+                }
             }
         }
         Ok(true)
@@ -120,7 +149,7 @@ impl<'b, 'f> Outline<'b, 'f> {
     pub(super) fn functions(&mut self, decoder: &mut Decoder) -> Vec<Function> {
         let mut functions: BTreeMap<u64, Function> = BTreeMap::new();
         for piece in self.pieces.values() {
-            let owners = self.owners(piece, decoder);
+            let owners = owners(piece);
             for &start in &owners {
                 let Some(extent) = self.functions.around(start) else { continue };
                 let function =
@@ -132,7 +161,7 @@ impl<'b, 'f> Outline<'b, 'f> {
         }
         let mut functions = Vec::from_iter(functions.into_values());
         if !self.exact() {
-            functions.retain(|function| self.is_start(function.extent.start, decoder));
+            functions.retain(|function| self.is_start(function.extent.start));
             for function in &mut functions {
                 self.drop_others(function, decoder);
             }
@@ -156,50 +185,35 @@ impl<'b, 'f> Outline<'b, 'f> {
         function.loads.retain(|at, to| {
             let own = body.as_ref().is_some_and(|body| body.reaches(*at));
             self.astray.extend((!own).then_some(*to));
+            self.behind.extend((!own).then_some((*at, *to)));
             own
         });
     }
 
+    /// Functions that nothing calls, but data points to, as far as they load something wanted. A pointer may as well be
+    /// to a place inside of a function, so that what such code shows is a weak sign.
+    pub(super) fn pointed_to(&self) -> Vec<Function> {
+        let around = |at: &u64| self.functions.around(*at);
+        let starts = pointers(self.binary, &self.behind.keys().filter_map(around).collect());
+        let mut functions: BTreeMap<u64, Function> = BTreeMap::new();
+        for (&at, &to) in &self.behind {
+            let Some(extent) = around(&at) else { continue };
+            let Some(&start) = starts.range(extent.start..=at).next_back() else { continue };
+            let end = starts.range(at + 1..extent.end.max(at + 1)).next().copied().unwrap_or(extent.end);
+            let function = || Function { extent: start..end, ..Function::default() };
+            functions.entry(start).or_insert_with(function).loads.insert(at, to);
+        }
+        functions.into_values().collect()
+    }
+
     /// Whether a function starts there for sure: also by a disassembly of what calls it.
-    fn is_start(&self, address: u64, decoder: &mut Decoder) -> bool {
-        self.exact() || self.entries(address, decoder).all().next().is_some()
+    fn is_start(&self, address: u64) -> bool {
+        self.exact() || self.entries(address).all().next().is_some()
     }
 
-    /// The functions that a piece belongs to: itself unless it is a moved one, else those that jump to it.
-    fn owners(&self, piece: &Piece, decoder: &mut Decoder) -> BTreeSet<u64> {
-        let entered = self.entered(piece, decoder);
-        if entered.callers.is_empty() && entered.torn {
-            entered.jumpers
-        } else {
-            BTreeSet::from([piece.extent.start])
-        }
-    }
-
-    /// What enters the function that starts there, by a disassembly of the functions around.
-    pub(super) fn entries(&self, start: u64, decoder: &mut Decoder) -> Entered {
-        self.pieces.get(&start).map(|piece| self.entered(piece, decoder)).unwrap_or_default()
-    }
-
-    fn entered(&self, piece: &Piece, decoder: &mut Decoder) -> Entered {
-        let mut entered = Entered::default();
-        for (&at, &(to, used)) in &piece.entries {
-            let Some(from) = self.functions.around(at) else { continue };
-            let code = self.code(&from);
-            if !swept_targets(&code, decoder).contains(&(at, Target::Address(to))) {
-                continue;
-            }
-            let inside = to != piece.extent.start;
-            if used == Use::Call {
-                entered.callers.extend((!inside).then_some(from.start));
-                entered.several |= inside;
-            } else {
-                let branch =
-                    code.decode(decoder, at).is_some_and(|insn| matches!(insn.flow, Flow::Branch(..)));
-                entered.jumpers.insert(from.start);
-                entered.torn |= inside || branch;
-            }
-        }
-        entered
+    /// What enters the function that starts there.
+    pub(super) fn entries(&self, start: u64) -> Entered {
+        self.pieces.get(&start).map(entered).unwrap_or_default()
     }
 
     /// The instructions of a function.
@@ -240,9 +254,9 @@ impl<'b, 'f> Outline<'b, 'f> {
         };
         if !self.exact() && !self.pieces.contains_key(&start) {
             self.piece(extent.clone());
-            self.find_entries()?;
+            self.find_entries(decoder)?;
         }
-        Ok(self.is_start(start, decoder).then_some(extent))
+        Ok(self.is_start(start).then_some(extent))
     }
 
     /// Empty where the file has had more than its share.
@@ -252,6 +266,31 @@ impl<'b, 'f> Outline<'b, 'f> {
         self.left.set(self.left.get().saturating_sub(len));
         if self.left.get() == 0 { Code::read(self.binary, extent.start, 0) } else { code }
     }
+}
+
+/// The functions that a piece belongs to: itself unless it is a moved one, else those that jump to it.
+fn owners(piece: &Piece) -> BTreeSet<u64> {
+    let entered = entered(piece);
+    if entered.callers.is_empty() && entered.torn {
+        entered.jumpers
+    } else {
+        BTreeSet::from([piece.extent.start])
+    }
+}
+
+fn entered(piece: &Piece) -> Entered {
+    let mut entered = Entered::default();
+    for &Entry { to, used, conditional, from } in piece.entries.values() {
+        let inside = to != piece.extent.start;
+        if used == Use::Call {
+            entered.callers.extend((!inside).then_some(from));
+            entered.several |= inside;
+        } else {
+            entered.jumpers.insert(from);
+            entered.torn |= inside || conditional;
+        }
+    }
+    entered
 }
 
 /// A function that refers to something wanted.
