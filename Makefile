@@ -54,7 +54,7 @@ demo: ## build, then watch an HTTPS request on this machine in plaintext
 test: test-deps ## all checks and tests, and a run on Linux 5.10 and 6.1
 	@$(MAKE) lint
 	@$(STEP) "unit and property tests" cargo test --workspace --locked --quiet $(ROOTLESS)
-	@$(MAKE) fuzz
+	@$(MAKE) fuzz-fixed
 	@$(MAKE) live
 	@$(STEP) "static binary" $(MAKE) all
 	@$(STEP) "files of the corpus, a few" $(CORPUS) fetch --ci
@@ -86,12 +86,22 @@ HAS_GO     = $(shell go env GOVERSION 2>/dev/null | awk -F '[o.]' '$$2 == 1 && $
 RUNNER     = $(if $(SUDO),CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_RUNNER="$(SUDO)")
 LIVE       = env $(RUNNER) cargo test --locked --release -p ecapture --test live -- --test-threads=1 $(if $(HAS_GO),,--skip go::)
 
+FUZZ_TARGETS = $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+# The timeout is in wall time: long enough for a busy machine.
+FUZZ_LIMITS  = -timeout=60 -rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=1048576 -verbosity=0
+# One of FUZZ_TARGETS, from the inputs in a folder and those that once broke it.
+FUZZ = $(STEP) "fuzz $(1)" cargo fuzz run -s none $(1) $(2)/$(1) $(wildcard fuzz/regressions/$(1)) -- $(FUZZ_LIMITS)
+# About 30 s for each on a small machine.
+FUZZ_RUNS_decode  = 300000
+FUZZ_RUNS_inspect = 2000
+fuzz-fixed: ## each fuzz target on its seeds, on what once broke it, and on inputs made of these: always the same ones
+	@rm -rf fuzz/corpus/fixed && fuzz/seeds fuzz/corpus/fixed
+	@$(foreach target,$(FUZZ_TARGETS),$(call FUZZ,$(target),fuzz/corpus/fixed) -seed=1 -runs=$(FUZZ_RUNS_$(target));)
+
 FUZZ_SECONDS ?= 30
-FUZZ_TARGETS  = $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
-fuzz: ## each fuzz target for FUZZ_SECONDS (30); what breaks is kept in fuzz/artifacts
-	@fuzz/seeds
-	@for target in $(FUZZ_TARGETS); do $(STEP) "fuzz $$target" cargo fuzz run -s none $$target -- -max_total_time=$(FUZZ_SECONDS) \
-		-timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=1048576 -verbosity=0; done
+fuzz: ## each fuzz target for FUZZ_SECONDS (30) on new inputs; what breaks is in fuzz/artifacts, and belongs in fuzz/regressions
+	@fuzz/seeds fuzz/corpus
+	@$(foreach target,$(FUZZ_TARGETS),$(call FUZZ,$(target),fuzz/corpus) -max_total_time=$(FUZZ_SECONDS);)
 
 CORPUS = testing/corpus/corpus
 corpus: ## what is found in 100 files of packages, and docs/corpus.md; fetches 4 GB once
@@ -145,5 +155,5 @@ clean: ## remove all that was built
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: all nocore env deps demo test test-all test-deps live fuzz corpus vm lint advisories format bench install uninstall clean help
+.PHONY: all nocore env deps demo test test-all test-deps live fuzz fuzz-fixed corpus vm lint advisories format bench install uninstall clean help
 .DEFAULT_GOAL := all

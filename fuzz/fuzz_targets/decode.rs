@@ -18,16 +18,21 @@ fn run(input: &[u8]) -> [[u64; 2]; 2] {
         };
     };
     let mut rest = input;
-    // The form of the recordings in crates/decode/tests, which are a good corpus; `!` is a gap.
+    // The form of the recordings in crates/decode/tests, which are a good corpus. Besides: `!` is a gap, `~` a time in
+    // which nothing comes, `#` the end of patience with what is held.
     while let Some((&[sign, _, _, high, low], after)) = rest.split_first_chunk() {
         let length = usize::from(u16::from_be_bytes([high, low])).min(after.len());
         let (call, after) = after.split_at(length);
         let dir = if sign == b'>' { Direction::Sent } else { Direction::Received };
-        if sign == b'!' {
-            connection.gap(dir, length as u64, &mut out);
-        } else {
-            pushed[dir as usize] += length as u64;
-            connection.push(dir, call, &mut out);
+        match sign {
+            b'!' => connection.gap(dir, length as u64, &mut out),
+            b'~' => connection.flush(&mut out),
+            b'#' => connection.give_up(&mut out),
+            _ => {
+                pushed[dir as usize] += length as u64;
+                connection.keep_order(dir, &mut out);
+                connection.push(dir, call, &mut out);
+            }
         }
         rest = after;
     }

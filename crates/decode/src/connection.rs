@@ -56,7 +56,15 @@ impl Connection {
             let Some(session) = &mut self.session else {
                 let test = |bytes: &[u8]| sniff(self.tests, bytes);
                 let Some(make) = recognised(dir, rest, held, self.limits.head, out, test) else { return };
-                let session = self.session.insert(make(dir, self.limits));
+                let session = make(dir, self.limits);
+                if !session.holds_text() && self.held.iter().any(|held| held.shown() > 0) {
+                    // A reader has seen its beginning already, and would see it again.
+                    for dir in Direction::BOTH {
+                        release(dir, &mut self.held[dir as usize], out);
+                    }
+                    return raw(dir, rest, out);
+                }
+                let session = self.session.insert(session);
                 if !session.holds_text() {
                     for dir in [dir, dir.other()] {
                         let start = mem::take(&mut self.held[dir as usize]);
@@ -129,11 +137,23 @@ impl Connection {
     pub fn flush(&mut self, out: &mut Out<'_>) {
         if self.holds_back() {
             for dir in Direction::BOTH {
-                let held = &mut self.held[dir as usize];
-                raw(dir, held.unseen(), out);
-                held.mark_shown();
+                self.show(dir, out);
             }
         }
+    }
+
+    /// Bytes of `dir` follow. Gives out as [`Connection::flush`] does what is held of the other direction while the
+    /// protocol is not known: it may be all there is of a message, and it came before.
+    pub fn keep_order(&mut self, dir: Direction, out: &mut Out<'_>) {
+        if self.session.is_none() {
+            self.show(dir.other(), out);
+        }
+    }
+
+    fn show(&mut self, dir: Direction, out: &mut Out<'_>) {
+        let held = &mut self.held[dir as usize];
+        raw(dir, held.unseen(), out);
+        held.mark_shown();
     }
 
     /// Whether [`Connection::flush`] would give out anything.

@@ -146,21 +146,21 @@ fn given_up_anywhere() {
     for name in NAMES {
         let calls = calls(name);
         for at in 0..=calls.len() {
-            let (mut connection, mut seen) = (Connection::new(Limits::default()), Seen::default());
+            let mut tap = Tap::new();
             for (index, (dir, call)) in calls.iter().enumerate() {
                 let (first, second) = call.split_at(call.len() / 2);
-                connection.push(*dir, first, &mut |lane, part| seen.add(lane, part));
+                tap.push(*dir, first);
                 if index == at {
-                    connection.give_up(&mut |lane, part| seen.add(lane, part));
-                    assert_eq!(connection.memory(), 0, "{name}");
+                    tap.give_up();
+                    assert_eq!(tap.connection.memory(), 0, "{name}");
                 }
-                connection.push(*dir, second, &mut |lane, part| seen.add(lane, part));
+                tap.push(*dir, second);
             }
-            connection.finish(&mut |lane, part| seen.add(lane, part));
+            tap.finish();
             for dir in Direction::BOTH {
                 let pushed: u64 =
                     calls.iter().filter(|(d, _)| *d == dir).map(|(_, call)| call.len() as u64).sum();
-                assert_eq!(seen.bytes(dir), pushed, "{name} at {at}: {}", seen.lines());
+                assert_eq!(tap.seen.bytes(dir), pushed, "{name} at {at}: {}", tap.lines());
             }
         }
     }
@@ -180,12 +180,14 @@ proptest! {
         prop_assert_eq!(split.lanes(), whole.lanes());
     }
 
-    /// Bytes flipped, cut out, said twice; gaps told and not told: every byte is accounted for.
+    /// Bytes flipped, cut out, said twice; gaps told and not told; a reader who waits or not: every byte is accounted for,
+    /// once.
     #[test]
     fn damage_is_survived(
         name in prop::sample::select(&NAMES[..]),
         damage in prop::collection::vec((any::<Index>(), any::<Index>(), any::<u8>(), 0..5_u8), 1..8),
         size in 1..4000_usize,
+        is_watched in any::<bool>(),
     ) {
         let mut calls = calls(name);
         let mut gaps = Vec::new();
@@ -208,6 +210,9 @@ proptest! {
                 tap.gap(*dir, *lost);
             }
             for piece in call.chunks(size) {
+                if is_watched {
+                    tap.flush().keep_order(*dir);
+                }
                 tap.push(*dir, piece);
             }
             pushed[*dir as usize] += call.len() as u64;

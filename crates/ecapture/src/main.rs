@@ -65,7 +65,7 @@ fn main() -> ExitCode {
         Some(Command::Man) => return printed(cli::write_manual(&mut io::stdout())),
     }
     let is_streamed = cli.global.ecaptureq.as_ref().is_some_and(|address| !address.is_empty());
-    let stream = is_streamed.then(|| Arc::new(Stream::new(usize::from(cli.global.output.queue) << 20)));
+    let stream = is_streamed.then(|| Arc::new(Stream::new(cli::queue(&cli.global))));
     let log = match logging::start(cli.global.debug, cli.global.logaddr.as_deref(), stream.clone()) {
         Ok(log) => log,
         Err(error) => return could_not_start(&error),

@@ -18,7 +18,7 @@ use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::bpf::{Block, Counters, Features, Interface, KeepReady, Packets, Plan, Programs, Ring, Scope};
-use crate::cli::{Config, Destination, Format, KeyLogTarget, PacketConfig, Target, colours};
+use crate::cli::{Config, Destination, Format, PacketConfig, Target, colours};
 use crate::control::Control;
 use crate::filter::Filter;
 use crate::pipeline::{Account, Commands, Live, Pipeline, Totals};
@@ -30,9 +30,8 @@ use crate::status::Board;
 use crate::targets::{self, Change, Discovery, Endings, Interfaces, Watch};
 use crate::{preflight, privileges};
 
-/// Blocks of 1 MiB that may wait for the pipeline; more wait in the kernel's ring. A download at full speed
-/// takes both CPUs of a small machine, and we catch up after it.
-const QUEUE: usize = 64;
+/// Bytes of a key log that wait: lines of 5,000 connections.
+const KEYS_QUEUE: usize = 4 << 20;
 
 /// How long changes of processes are gathered before they are looked at, once there was one.
 const GATHER: Duration = Duration::from_micros(300);
@@ -239,11 +238,15 @@ fn keep_ready(config: &Config, features: &Features) -> Result<Option<KeepReady>>
 
 /// One sink for each destination.
 fn sinks(config: &Config, audience: &Audience, waker: UnixStream) -> Result<Sinks> {
-    let mut sinks = config.key_log.iter().map(key_log).collect::<Result<Vec<_>>>()?;
+    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+    if let Some(target) = &config.key_log {
+        // Always waits: what a lost secret would decrypt is lost with it.
+        sinks.push(Box::new(KeyLog::new(output(target, KEYS_QUEUE, Policy::Wait)?)));
+    }
     sinks.extend(config.destinations.iter().map(sink).collect::<Result<Vec<_>>>()?);
     sinks.extend(audience.sinks(config.queue)?);
     if let Some(packets) = &config.packets {
-        sinks.push(capture_file(packets)?);
+        sinks.push(capture_file(packets, config.memory.packets)?);
     }
     Ok(Sinks::new(sinks, move || {
         let _ = (&waker).write_all(b"!"); // the reader is only gone at the end
@@ -252,8 +255,9 @@ fn sinks(config: &Config, audience: &Audience, waker: UnixStream) -> Result<Sink
 
 /// The sink of a destination.
 fn sink(destination: &Destination) -> Result<Box<dyn Sink>> {
-    let output = output(destination)?;
-    Ok(match destination.format {
+    let Destination { target, queue, policy, format } = destination;
+    let output = output(target, *queue, *policy)?;
+    Ok(match *format {
         Format::Text { hex, limit } => {
             let style = Style { hex, limit, colour: output.is_terminal() && colours(&io::stdout()) };
             Box::new(Text::new(output, style))
@@ -262,10 +266,9 @@ fn sink(destination: &Destination) -> Result<Box<dyn Sink>> {
     })
 }
 
-fn output(destination: &Destination) -> Result<Output> {
-    let Destination { queue, policy, .. } = *destination;
+fn output(target: &Target, queue: usize, policy: Policy) -> Result<Output> {
     let running = |prepare| Running { queue, policy, prepare };
-    Ok(match &destination.target {
+    Ok(match target {
         Target::Stdout => Output::stdout(running(privileges::drop_all))?,
         Target::Network(address) => Output::network(address.clone(), running(privileges::drop_all))?,
         Target::File { path, rotation } => {
@@ -278,21 +281,10 @@ fn output(destination: &Destination) -> Result<Output> {
     })
 }
 
-fn key_log(target: &KeyLogTarget) -> Result<Box<dyn Sink>> {
-    Ok(Box::new(match target {
-        KeyLogTarget::Stdout => KeyLog::stdout(),
-        KeyLogTarget::File(path) => {
-            let reopen = Arc::new(AtomicBool::new(false));
-            signal_hook::flag::register(SIGHUP, Arc::clone(&reopen))?;
-            KeyLog::file(path, reopen).with_context(|| format!("write to {}", path.display()))?
-        }
-    }))
-}
-
-fn capture_file(packets: &PacketConfig) -> Result<Box<dyn Sink>> {
+fn capture_file(packets: &PacketConfig, memory: usize) -> Result<Box<dyn Sink>> {
     let PacketConfig { choice, target, comments, .. } = packets;
     let filter = choice.filter.as_ref().map(ToString::to_string).unwrap_or_default();
-    let capture = Pcapng::new(target.clone(), *comments, choice.snaplen, filter);
+    let capture = Pcapng::new(target.clone(), *comments, choice.snaplen, filter, memory);
     Ok(Box::new(capture.with_context(|| format!("write to {target}"))?))
 }
 
@@ -322,13 +314,15 @@ impl Stages {
         interfaces: Receiver<Interface>,
         live: Live,
     ) -> Result<Self> {
-        let (blocks, filled) = bounded(QUEUE);
-        let (used, recycled) = bounded(QUEUE);
+        let memory = config.memory;
+        let (blocks, filled) = bounded(memory.blocks); // more wait in the kernel's ring
+        let (used, recycled) = bounded(memory.blocks);
         let (over, ended) = unbounded();
         let (wanted, status, filter) = (config.wanted, config.status, std::mem::take(&mut config.filter));
         let pipeline = thread::Builder::new().name("pipeline".into()).spawn(move || {
             privileges::drop_all();
-            work(wanted, status, sinks, filter, live, &Queues { filled, ended, used, interfaces })
+            let queues = Queues { filled, ended, used, interfaces };
+            work(wanted, status, sinks, filter, memory.connections, live, &queues)
         })?;
         let send = move |block| blocks.send(block).is_ok();
         let ring = Ring::start(programs.ring()?, send, recycled, privileges::drop_all)?;
@@ -356,6 +350,7 @@ fn work(
     status: Option<i32>,
     sinks: Sinks,
     filter: Filter,
+    memory: usize,
     live: Live,
     queues: &Queues,
 ) -> (Summary, Sinks) {
@@ -363,7 +358,7 @@ fn work(
     match wanted {
         Wanted::Tls(subject, _) => {
             let (mut account, sinks) =
-                Pipeline::new(sinks, filter, interfaces.clone(), live).run(filled, ended, used);
+                Pipeline::new(sinks, filter, memory, interfaces.clone(), live).run(filled, ended, used);
             account.with_keys = subject.secrets;
             let summary = move |End { kernel, packets_lost }| {
                 let (lost, with_packets) = (packets_lost.unwrap_or_default(), packets_lost.is_some());

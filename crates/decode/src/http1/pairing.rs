@@ -3,9 +3,9 @@ use std::collections::VecDeque;
 
 use crate::part::{Direction, Exchange};
 
-/// Requests remembered per direction. No real client has so many unanswered ones; a connection of which
-/// only one direction can be seen has.
-const MOST: usize = 256;
+/// Requests remembered per direction. Hardly a client has so many unanswered ones; a connection of which only one
+/// direction can be seen has.
+const MOST: usize = 1024;
 
 /// What matters of a request's method for its response.
 #[derive(Clone, Copy, Debug, PartialEq)]

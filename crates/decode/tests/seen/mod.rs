@@ -190,6 +190,16 @@ impl Tap {
         self
     }
 
+    pub fn keep_order(&mut self, dir: Direction) -> &mut Self {
+        self.connection.keep_order(dir, &mut |lane, part| self.seen.add(lane, part));
+        self
+    }
+
+    pub fn give_up(&mut self) -> &mut Self {
+        self.connection.give_up(&mut |lane, part| self.seen.add(lane, part));
+        self
+    }
+
     pub fn finish(&mut self) -> &mut Self {
         self.connection.finish(&mut |lane, part| self.seen.add(lane, part));
         self

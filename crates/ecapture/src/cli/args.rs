@@ -137,6 +137,13 @@ pub struct Global {
     #[arg(long, global = true, value_name = "KIB", default_value_t = 5120, value_parser = clap::value_parser!(u32).range(64..=1 << 20))]
     pub mapsize: u32,
 
+    /// Memory for what waits and for connections, in MiB; the buffer of --mapsize is not in it.
+    ///
+    /// A quarter is for connections and their unfinished messages: when it is used up, those that were quiet for longest
+    /// are given up, which is marked and counted. The rest is for records and packets that wait, and for ecapture itself.
+    #[arg(long, global = true, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(32..=1 << 20))]
+    pub memory_limit: u32,
+
     /// Capture only this process; may be repeated. 0: all.
     #[arg(long, short, global = true, value_name = "PID", value_delimiter = ',')]
     pub pid: Vec<u32>,

@@ -20,6 +20,8 @@ pub struct Original {
     /// What is captured.
     pub module: Module,
     global: Global,
+    /// Whether plaintext is captured.
+    has_plaintext: bool,
     /// Whether secrets or packets are captured: they are not selected by process in user space.
     is_more_than_plaintext: bool,
     /// What only the start decides, by option.
@@ -188,7 +190,8 @@ impl Original {
         }
         let is_more_than_plaintext =
             capture.is_some_and(|capture| capture.model != [Model::Text] || capture.keylogfile.is_some());
-        Some(Self { module, global, is_more_than_plaintext, fixed })
+        let has_plaintext = capture.is_none_or(|capture| capture.model.contains(&Model::Text));
+        Some(Self { module, global, has_plaintext, is_more_than_plaintext, fixed })
     }
 
     /// What a body asks for. Whom we do not trust can not have a file written.
@@ -232,6 +235,9 @@ impl Original {
                 Key::Limit => global.tsize = value.as_u64().ok_or_else(wrong)?,
                 Key::Events => {
                     let address = value.as_str().ok_or_else(wrong)?;
+                    if !self.has_plaintext && !address.is_empty() {
+                        bail!("{name}: only -m text captures plaintext");
+                    }
                     global.eventaddr = (!address.is_empty()).then(|| address.into());
                 }
                 Key::Filter => {
@@ -246,7 +252,7 @@ impl Original {
             selection: config::filter(&global.filter)?.selection,
             hex: global.hex,
             limit: (global.tsize != 0).then_some(global.tsize),
-            second: config::second_destination(&global)?,
+            second: if self.has_plaintext { config::second_destination(&global)? } else { None },
         })
     }
 
@@ -426,6 +432,10 @@ mod tests {
         assert!(refused("ecapture tls -u 5", json!({ "uid": 6 })).contains("--uid"));
         assert!(settings("ecapture tls -u 5 -u 6", json!({ "uid": 6 })).is_ok());
         assert!(refused("ecapture tls -m text,keylog", json!({ "pid": 6 })).contains("keys"));
+        let address = json!({ "event_collector_addr": "tcp://a:1" });
+        assert!(refused("ecapture tls -m keylog", address).contains("-m text"));
+        let keys = settings("ecapture tls -m keylog -l /tmp/log", json!({})).expect("nothing");
+        assert!(keys.second.is_none());
         assert!(refused("ecapture bash", json!({ "filter": { "host": "a" } })).contains("--host"));
         let other = original("ecapture bash").lay_over(Module::Tls, &Map::new(), true);
         assert!(matches!(other, Err(Refusal::NotCaptured(_))));

@@ -14,6 +14,7 @@ use super::args::{
     self, Capture, Cli, Command, FormatName, Global, Gnutls, Gotls, Model, Output, Tls, WhenSlow,
 };
 use super::body::Original;
+use super::memory::Memory;
 use super::packets::PacketConfig;
 use crate::bpf::{Cgroup, Scope, Subject};
 use crate::filter::{Filter, Processes, Redaction, Selection, glob};
@@ -37,6 +38,8 @@ pub struct Config {
     pub overrides: Overrides,
     /// Size of the ring buffer, bytes: a power of two.
     pub ring_bytes: u32,
+    /// What waits and what is known of connections may take so much.
+    pub memory: Memory,
     /// Whether to save the work of keeping the kernel ready.
     pub slow_attach: bool,
     /// Whether what is found in files is kept for the next run.
@@ -46,7 +49,7 @@ pub struct Config {
     /// Where records go.
     pub destinations: Vec<Destination>,
     /// Where secrets go.
-    pub key_log: Option<KeyLogTarget>,
+    pub key_log: Option<Target>,
     /// Which packets are captured, and where they go.
     pub packets: Option<PacketConfig>,
     /// BPF programs without BTF.
@@ -59,15 +62,6 @@ pub struct Config {
     pub server: ServerConfig,
     /// The command line, for changes while the capture goes on.
     pub original: Option<Original>,
-}
-
-/// Where a key log goes.
-#[derive(Debug)]
-pub enum KeyLogTarget {
-    /// Standard output.
-    Stdout,
-    /// A file, which is appended to.
-    File(PathBuf),
 }
 
 /// One place where records go.
@@ -92,7 +86,7 @@ pub enum Target {
     File {
         /// Its path.
         path: PathBuf,
-        /// When a new one is begun; `None` where the log is written, too: what the file has already stays.
+        /// When a new one is begun. `None`: what the file has already stays, as it is a key log, or shared with the log.
         rotation: Option<FileRotation>,
     },
     /// A peer in the network.
@@ -161,7 +155,7 @@ impl Config {
         let plaintext = capture.model.contains(&Model::Text);
         let packets = PacketConfig::new(&capture, &global.output, &scope(&global)?)?;
         let is_piped = packets.as_ref().is_some_and(|packets| packets.target.is_stdout());
-        if is_piped && matches!(key_log, Some(KeyLogTarget::Stdout)) {
+        if is_piped && key_log == Some(Target::Stdout) {
             bail!("-k - and -w -: standard output can have one of them");
         }
         let subject = Subject { plaintext, secrets: key_log.is_some() || packets.is_some() };
@@ -197,6 +191,7 @@ impl Config {
             status: None,
             overrides: Overrides::default(),
             ring_bytes: (global.mapsize << 10).next_power_of_two(),
+            memory: memory(global),
             slow_attach: false,
             use_cache: false,
             filter: filter(&global.filter)?,
@@ -218,11 +213,12 @@ const ANY_STATUS: i32 = 128;
 /// Default of `-k`.
 const KEY_LOG: &str = "ecapture_masterkey.log";
 
-fn key_log(capture: &Capture) -> Option<KeyLogTarget> {
+fn key_log(capture: &Capture) -> Option<Target> {
+    let file = |path| Target::File { path, rotation: None };
     match &capture.keylogfile {
-        Some(file) if file.as_os_str() == "-" => Some(KeyLogTarget::Stdout),
-        Some(file) => Some(KeyLogTarget::File(file.clone())),
-        None => capture.model.contains(&Model::Keylog).then(|| KeyLogTarget::File(KEY_LOG.into())),
+        Some(path) if path.as_os_str() == "-" => Some(Target::Stdout),
+        Some(path) => Some(file(path.clone())),
+        None => capture.model.contains(&Model::Keylog).then(|| file(KEY_LOG.into())),
     }
 }
 
@@ -236,8 +232,12 @@ fn no_destinations(global: &Global) -> Result<Vec<Destination>> {
     Ok(Vec::new())
 }
 
-fn destinations(global: Global, key_log: &Option<KeyLogTarget>, is_piped: bool) -> Result<Vec<Destination>> {
-    let piped = [("-k", matches!(key_log, Some(KeyLogTarget::Stdout))), ("-w", is_piped)];
+fn memory(global: &Global) -> Memory {
+    Memory::new((global.memory_limit as usize) << 20)
+}
+
+fn destinations(global: Global, key_log: &Option<Target>, is_piped: bool) -> Result<Vec<Destination>> {
+    let piped = [("-k", *key_log == Some(Target::Stdout)), ("-w", is_piped)];
     if let (None, Some((option, _))) = (&global.output_file, piped.iter().find(|(_, is_piped)| *is_piped)) {
         bail!(
             "{option} -: standard output has the plaintext; give one of them a file, with {option} FILE or -o FILE"
@@ -284,8 +284,12 @@ fn destination(target: Target, format: Format, global: &Global) -> Destination {
     Destination { target, format, queue: queue(global), policy }
 }
 
-fn queue(global: &Global) -> usize {
-    usize::from(global.output.queue) << 20
+/// Most bytes that wait for an output. What is served waits twice: before the server, and there for the slowest client.
+pub fn queue(global: &Global) -> usize {
+    let is_given = |address: &Option<String>| usize::from(address.is_some());
+    let served = is_given(&global.ecaptureq) + is_given(&global.listen);
+    let second = usize::from(global.eventaddr.is_some() || global.logaddr.is_some() || served != 0);
+    (usize::from(global.output.queue) << 20).min(memory(global).queues / (1 + second + 2 * served))
 }
 
 fn server(global: &Global) -> Result<ServerConfig> {

@@ -4,10 +4,11 @@ mod args;
 mod body;
 mod config;
 mod manual;
+mod memory;
 mod packets;
 
 pub use args::{Cli, Command, Extcap};
 pub use body::{Original, Settings};
-pub use config::{Config, Destination, Format, KeyLogTarget, Target, colours, network};
+pub use config::{Config, Destination, Format, Target, colours, network, queue};
 pub use manual::write as write_manual;
 pub use packets::PacketConfig;

@@ -19,7 +19,7 @@ const HELD_MOST: usize = 64 << 10;
 /// What `--redact` hides: of each match the first group that took part, else all of it.
 const KNOWN: [&str; 5] = [
     // Header fields, with lines folded into them (RFC 9112, 5.2). Names may have anything before them: `X-Authorization`.
-    r"(?im)^(?:[\w-]*authorization|cookie|set-cookie2?|[\w-]*api-?key|[\w-]*token|[\w-]*secret|[\w-]*password):[ \t]*([^\r\n]+(?:\r?\n[ \t]+[^\r\n]*)*)",
+    r"(?im)^(?:[\w-]*authorization|cookie|set-cookie2?|[\w-]*api-?key|[\w-]*token|[\w-]*secret|[\w-]*password)[ \t]*:[ \t]*([^\r\n]+(?:\r?\n[ \t]+[^\r\n]*)*)",
     // Members of JSON.
     r#"(?i)"[\w-]*(?:token|secret|password|passwd|api_?key)"\s*:\s*"((?:[^"\\]|\\.)+)"#,
     // Forms and queries.
@@ -108,7 +108,7 @@ mod tests {
     }
 
     /// Text, and what is left of it.
-    const CASES: [(&str, &str); 14] = [
+    const CASES: [(&str, &str); 15] = [
         (
             "GET / HTTP/1.1\r\nAuthorization: Basic S3cr3tS3cr3t\r\nA: b\r\n",
             "GET / HTTP/1.1\r\nAuthorization: [redacted]\r\nA: b\r\n",
@@ -120,6 +120,7 @@ mod tests {
         ),
         ("proxy-authorization:S3cr3t\n", "proxy-authorization:[redacted]\n"),
         ("X-Api-Key: S3cr3t\n", "X-Api-Key: [redacted]\n"),
+        ("Cookie : S3cr3t\n", "Cookie : [redacted]\n"),
         ("{\"access_token\": \"S3cr\\\"3t\", \"n\": 1}", "{\"access_token\": \"[redacted]\", \"n\": 1}"),
         ("user=a&password=S3cr3t&b=c", "user=a&password=[redacted]&b=c"),
         ("GET /?api_key=S3cr3t HTTP/1.1", "GET /?api_key=[redacted] HTTP/1.1"),

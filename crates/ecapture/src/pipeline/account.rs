@@ -44,6 +44,8 @@ pub struct Account {
     pub packets_lost: u64,
     /// Messages, raw bytes of one call and gaps that were not selected.
     pub left_out: u64,
+    /// Connections that were given up to make room: what they were in the middle of, or all that was known.
+    pub given_up: u64,
     /// The kernel's counters at the end.
     pub kernel: Counters,
 }
@@ -106,6 +108,9 @@ impl fmt::Display for Account {
         write!(f, " gaps={} gap_bytes={}", self.gaps, self.gap_bytes)?;
         if self.left_out != 0 {
             write!(f, " left_out={}", self.left_out)?;
+        }
+        if self.given_up != 0 {
+            write!(f, " given_up={}", self.given_up)?;
         }
         if self.with_keys {
             write!(f, " keys={} keys_not_seen={}", self.keys, self.keys_not_seen)?;

@@ -34,12 +34,38 @@ struct Asked {
 }
 
 impl Lanes {
+    /// Bytes that it has allocated.
+    pub fn memory(&self) -> usize {
+        self.main.iter().chain(self.streams.values()).map(Assembly::memory).sum::<usize>()
+            + self.streams.capacity() * size_of::<(Lane, Assembly)>()
+            + self.asked.capacity() * size_of::<(u64, Asked)>()
+    }
+
+    /// Forgets everything but what was counted.
+    pub fn forget(&mut self) {
+        *self = Self { messages: self.messages, ..Self::default() };
+    }
+
     /// Takes one part.
     pub fn accept(&mut self, context: &Context<'_>, lane: Lane, part: Part<'_>, sinks: &mut FilteredSinks) {
         self.messages += u64::from(matches!(part, Part::End(_) | Part::Whole(_)));
+        if matches!(part, Part::Start(_) | Part::Unit(_) | Part::Whole(_)) {
+            self.show_other(context, lane, sinks);
+        }
         let (exchange, facts) = self.judge(context, &part, sinks);
         let matched =
             self.in_lane(lane, |assembly| assembly.accept(context, lane, part, (exchange, facts), sinks));
+        self.note_match(matched);
+    }
+
+    /// Shows what the other direction holds: it came before what begins now.
+    fn show_other(&mut self, context: &Context<'_>, lane: Lane, sinks: &mut FilteredSinks) {
+        let other = Lane { direction: lane.direction.other(), ..lane };
+        let assembly = match lane.stream {
+            0 => Some(&mut self.main[other.direction as usize]),
+            _ => self.streams.get_mut(&other),
+        };
+        let matched = assembly.and_then(|assembly| assembly.show(context, other, Extent::Safe, sinks));
         self.note_match(matched);
     }
 
@@ -91,12 +117,15 @@ impl Lanes {
     pub fn show(&mut self, context: &Context<'_>, extent: Extent, sinks: &mut FilteredSinks) {
         for direction in Direction::BOTH {
             let lane = Lane { direction, stream: 0 };
-            let matched = self.main[direction as usize].show(context, lane, extent, sinks);
+            let assembly = &mut self.main[direction as usize];
+            let matched = assembly.show(context, lane, extent, sinks);
+            assembly.shrink();
             self.note_match(matched);
         }
         let mut matched = Vec::new();
         for (lane, assembly) in &mut self.streams {
             matched.extend(assembly.show(context, *lane, extent, sinks));
+            assembly.shrink();
         }
         matched.into_iter().for_each(|number| self.note_match(Some(number)));
     }

@@ -73,6 +73,20 @@ impl Assembly {
         self.name.is_none()
     }
 
+    /// Bytes that it has allocated.
+    pub fn memory(&self) -> usize {
+        self.held.capacity() + self.raw.capacity() + self.name.as_ref().map_or(0, String::capacity)
+    }
+
+    /// Gives back the room of what was shown.
+    pub fn shrink(&mut self) {
+        for bytes in [&mut self.held, &mut self.raw] {
+            if bytes.is_empty() {
+                *bytes = Vec::new();
+            }
+        }
+    }
+
     /// Takes one part, with what was judged of it. Answers the exchange if its contents are what is looked for.
     pub fn accept(
         &mut self,

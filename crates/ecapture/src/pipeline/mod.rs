@@ -40,6 +40,26 @@ const PATIENCE: u64 = 100_000_000;
 /// And, while it goes on coming, this often.
 const TRICKLE: u64 = 1_000_000_000;
 
+/// Bytes of a stream after which it is weighed again, at the latest when it is quiet.
+const UNWEIGHED: usize = 16 << 10;
+
+/// Most bytes that a stream usually takes between messages.
+const IDLE: usize = 4 << 10;
+
+/// What all streams take, as of the last time that each was weighed, and may take. In bytes.
+struct Memory {
+    used: usize,
+    limit: usize,
+}
+
+impl Memory {
+    fn weigh(&mut self, stream: &mut Stream) {
+        self.used -= stream.memory;
+        stream.weigh();
+        self.used += stream.memory;
+    }
+}
+
 /// The state of every stream.
 pub struct Pipeline {
     streams: FxHashMap<u64, Stream>,
@@ -53,15 +73,22 @@ pub struct Pipeline {
     keys: Keys,
     packets: Packets,
     containers: Containers,
+    memory: Memory,
     sinks: FilteredSinks,
     account: Account,
     live: Live,
 }
 
 impl Pipeline {
-    /// A pipeline that writes to `sinks` what `filter` leaves. `interfaces` describes each interface before its first
-    /// packet comes. `live` changes all that while it goes on.
-    pub fn new(sinks: Sinks, filter: Filter, interfaces: Receiver<Interface>, live: Live) -> Self {
+    /// A pipeline that writes to `sinks` what `filter` leaves; streams may take `memory` bytes. `interfaces` describes
+    /// each interface before its first packet comes. `live` changes what is written while it goes on.
+    pub fn new(
+        sinks: Sinks,
+        filter: Filter,
+        memory: usize,
+        interfaces: Receiver<Interface>,
+        live: Live,
+    ) -> Self {
         Self {
             streams: FxHashMap::default(),
             by_process: FxHashMap::default(),
@@ -72,6 +99,7 @@ impl Pipeline {
             keys: Keys::default(),
             packets: Packets::new(interfaces),
             containers: Containers::default(),
+            memory: Memory { used: 0, limit: memory },
             sinks: FilteredSinks::new(sinks, filter),
             account: Account::default(),
             live,
@@ -128,7 +156,9 @@ impl Pipeline {
                 self.account.connections += 1;
                 self.by_process.entry(info.pid).or_default().push(event.stream);
                 let container = self.containers.of(info.pid);
-                self.streams.insert(event.stream, Stream::new(event.stream, info, container));
+                let mut stream = Stream::new(event.stream, info, container);
+                self.memory.weigh(&mut stream);
+                self.streams.insert(event.stream, stream);
             }
             Body::Peer(peer) => {
                 if let Some(stream) = self.streams.get_mut(&event.stream) {
@@ -188,6 +218,9 @@ impl Pipeline {
             payload,
         };
         let lost = stream.push(&piece, &mut self.sinks);
+        if stream.unweighed >= UNWEIGHED {
+            self.memory.weigh(stream);
+        }
         self.account.gaps += u64::from(lost != 0);
         self.account.gap_bytes += lost;
         stream.touched = self.now;
@@ -206,6 +239,7 @@ impl Pipeline {
 
     fn end(&mut self, id: u64, finals: Option<(u64, u64)>) {
         let Some(mut stream) = self.streams.remove(&id) else { return };
+        self.memory.used -= stream.memory;
         let lost = stream.finish(finals, &mut self.sinks);
         self.account.gaps += u64::from(lost != 0);
         self.account.gap_bytes += lost;
@@ -228,6 +262,7 @@ impl Pipeline {
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             if now - stream.touched >= PATIENCE {
                 stream.flush(&mut self.sinks);
+                self.memory.weigh(stream);
                 stream.listed = None;
                 continue;
             }
@@ -237,7 +272,37 @@ impl Pipeline {
             }
             self.waiting.push_back((now + PATIENCE, id));
         }
+        if self.memory.used > self.memory.limit {
+            self.make_room();
+        }
         self.sinks.flush();
+    }
+
+    /// Gives up streams until some memory is free, those first that were quiet for longest: what they are in the middle
+    /// of, then what is known of those between messages, at last all. With redaction all at once: what follows could be
+    /// the rest of a secret, so it is counted and not shown.
+    fn make_room(&mut self) {
+        let enough = self.memory.limit / 4 * 3;
+        let redacts = self.sinks.filter().redaction.is_some();
+        let mut by_age: Vec<(u64, u64)> =
+            self.streams.iter().map(|(id, stream)| (stream.touched, *id)).collect();
+        by_age.sort_unstable();
+        for least in [IDLE, size_of::<Stream>(), 0] {
+            for (_, id) in &by_age {
+                if self.memory.used <= enough {
+                    return;
+                }
+                let stream = self.streams.get_mut(id).filter(|stream| stream.memory > least);
+                let Some(stream) = stream else { continue };
+                self.account.given_up += 1;
+                if redacts || least == 0 {
+                    self.end(*id, None);
+                } else {
+                    stream.give_up(&mut self.sinks);
+                    self.memory.weigh(stream);
+                }
+            }
+        }
     }
 
     /// Ends the streams of processes of which nothing more can come.

@@ -35,6 +35,10 @@ pub struct Stream {
     pub listed: Option<u64>,
     /// When the last plaintext came, monotonic ns.
     pub touched: u64,
+    /// Bytes that it took when it was weighed last.
+    pub memory: usize,
+    /// Bytes of plaintext since then.
+    pub unweighed: usize,
     /// It was open before its secrets could be seen, and its object does not have them.
     pub keys_not_seen: bool,
 }
@@ -69,6 +73,8 @@ impl Stream {
             last: (0, 0),
             listed: None,
             touched: 0,
+            memory: 0,
+            unweighed: 0,
             keys_not_seen: false,
         }
     }
@@ -104,7 +110,11 @@ impl Stream {
 
     /// Takes plaintext; answers how many bytes were missing before it.
     pub fn push(&mut self, piece: &Piece<'_>, sinks: &mut FilteredSinks) -> u64 {
-        let Self { process, connection, decoder, lanes, expected, .. } = self;
+        let Self { process, connection, decoder, lanes, expected, last, .. } = self;
+        if !sinks.filter().is_active() {
+            let earlier = Context { process, connection, time: last.0, tid: last.1 };
+            decoder.keep_order(piece.direction, &mut |lane, part| lanes.accept(&earlier, lane, part, sinks));
+        }
         let context = Context { process, connection, tid: piece.tid, time: piece.time };
         let expected = &mut expected[piece.direction as usize];
         let lost = piece.position.saturating_sub(*expected);
@@ -120,6 +130,7 @@ impl Stream {
         }
         *expected = piece.position + piece.payload.len() as u64 + u64::from(piece.file_bytes);
         self.last = (piece.time, piece.tid);
+        self.unweighed += piece.payload.len();
         lost
     }
 
@@ -135,6 +146,18 @@ impl Stream {
             return self.show(sinks);
         }
         self.each_part(sinks, Extent::All, |decoder, out| decoder.flush(out));
+    }
+
+    /// Finds out how much memory it takes.
+    pub fn weigh(&mut self) {
+        let heap = self.decoder.memory() + self.lanes.memory() + self.kept.1.capacity();
+        (self.memory, self.unweighed) = (size_of::<Self>() + heap, 0);
+    }
+
+    /// Shows everything and forgets what it is in the middle of.
+    pub fn give_up(&mut self, sinks: &mut FilteredSinks) {
+        self.each_part(sinks, Extent::All, |decoder, out| decoder.give_up(out));
+        self.lanes.forget();
     }
 
     /// The object is gone. Bytes up to the final positions (received, sent) that did not arrive are lost.

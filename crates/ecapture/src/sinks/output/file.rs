@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::{SignedDuration, Timestamp};
+
+use crate::escape;
 
 /// When a file is put aside and a new one begun.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,7 +53,7 @@ const COMPRESSED: &str = ".gz";
 
 impl Rotated {
     /// Opens a file, readable by its owner only when it is new: it may hold secrets. It is made empty unless
-    /// `keep`. Written at its end, so that it can be shared with the log.
+    /// `keep`; then a line without an end is ended. Written at its end, so that it can be shared with the log.
     ///
     /// # Errors
     /// The file can not be opened for writing.
@@ -61,7 +63,7 @@ impl Rotated {
         rotation: FileRotation,
         reopen: Arc<AtomicBool>,
     ) -> io::Result<Self> {
-        let file = open(path)?;
+        let file = if keep { go_on(path) } else { open(path) }?;
         if !keep && file.metadata()?.is_file() {
             file.set_len(0)?;
         }
@@ -85,14 +87,20 @@ impl Rotated {
     /// What time brings.
     ///
     /// # Errors
-    /// A file that was moved away can not be made again.
+    /// Whatever the kernel says of a new file.
     pub fn tick(&mut self) -> io::Result<()> {
         self.turn(false)
     }
 
     fn turn(&mut self, is_too_long: bool) -> io::Result<()> {
         if self.reopen.swap(false, Ordering::Relaxed) {
-            self.begin(open(&self.path)?)?;
+            match go_on(&self.path) {
+                Ok(file) => self.begin(file)?,
+                Err(error) => tracing::warn!(
+                    "{}: not opened again, what follows goes to the old file: {error}",
+                    escape::path(&self.path)
+                ),
+            }
         }
         let is_old = self.rotation.age.is_some_and(|age| self.since.elapsed() >= age);
         if self.size != 0
@@ -160,6 +168,27 @@ fn open(path: &Path) -> io::Result<File> {
     File::options().append(true).create(true).mode(0o600).open(path)
 }
 
+/// Opens a file whose contents stay.
+fn go_on(path: &Path) -> io::Result<File> {
+    let mut file = open(path)?;
+    if file.metadata()?.is_file() && is_cut(path)? {
+        file.write_all(b"\n")?;
+    }
+    Ok(file)
+}
+
+/// Whether the last line has no end: a disk was full, or a machine stopped.
+fn is_cut(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    if file.seek(SeekFrom::End(0))? == 0 {
+        return Ok(false);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
+}
+
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
@@ -213,7 +242,7 @@ fn is_old(other: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::os::unix::fs::PermissionsExt;
 
     use flate2::read::GzDecoder;
 
@@ -306,5 +335,18 @@ mod tests {
         reopen.store(true, Ordering::Relaxed);
         file.write(b"c\n").expect("written");
         assert_eq!((text(&moved), text(&path)), ("a\nb\n".to_owned(), "c\n".to_owned()));
+        assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_a_file_has_stays_and_a_cut_line_is_ended() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("log");
+        for (before, after) in [("", "c\n"), ("a\n", "a\nc\n"), ("b", "b\nc\n")] {
+            fs::write(&path, before).expect("written");
+            let file = Rotated::open(&path, true, FileRotation::default(), Arc::default());
+            file.expect("a file").write(b"c\n").expect("written");
+            assert_eq!(text(&path), after);
+        }
     }
 }

@@ -23,9 +23,6 @@ pub use rotation::{PcapTarget, Rotation};
 /// How long packets are held back. A library has its secrets within the time of a few signatures.
 const HOLD: Duration = Duration::from_millis(200);
 
-/// Most bytes that are held back; then the oldest packets go, secrets or not.
-const MOST_HELD: usize = 64 << 20;
-
 /// Bytes of key log lines that each further file begins with: those of about 1,000 connections.
 const REPEATED: usize = 1 << 20;
 
@@ -54,6 +51,8 @@ pub struct Pcapng {
     old_keys: VecDeque<u8>,
     held: VecDeque<Held>,
     held_bytes: usize,
+    /// When they are more, the oldest packets go, secrets or not.
+    most_held: usize,
     /// The file's interfaces, in their order.
     interfaces: Vec<Arc<Interface>>,
     /// Connections, with each of their processes, that have a comment in the file. Hashed with a random key: peers
@@ -81,7 +80,13 @@ impl Pcapng {
     ///
     /// # Errors
     /// The file can not be opened.
-    pub fn new(target: PcapTarget, comments: Comments, snaplen: u32, filter: String) -> io::Result<Self> {
+    pub fn new(
+        target: PcapTarget,
+        comments: Comments,
+        snaplen: u32,
+        filter: String,
+        most_held: usize,
+    ) -> io::Result<Self> {
         let mut files = Files::new(target);
         let output = files.next()?;
         let mut capture = Self {
@@ -94,6 +99,7 @@ impl Pcapng {
             old_keys: VecDeque::new(),
             held: VecDeque::new(),
             held_bytes: 0,
+            most_held,
             interfaces: Vec::new(),
             commented: HashSet::new(),
             explained: false,
@@ -188,7 +194,7 @@ impl Pcapng {
         self.put_keys()?;
         let now = Instant::now();
         while let Some(packet) =
-            self.held.pop_front_if(|packet| is_end || packet.until <= now || self.held_bytes > MOST_HELD)
+            self.held.pop_front_if(|packet| is_end || packet.until <= now || self.held_bytes > self.most_held)
         {
             self.held_bytes -= packet.bytes.len();
             self.put_packet(&packet)?;
@@ -203,7 +209,7 @@ impl Sink for Pcapng {
     }
 
     fn write_secret(&mut self, secret: &Secret<'_>) -> io::Result<()> {
-        keylog::append_line(&mut self.new_keys, secret)
+        keylog::write_line(&mut self.new_keys, secret)
     }
 
     fn write_packet(&mut self, packet: &Packet<'_>) -> io::Result<()> {
