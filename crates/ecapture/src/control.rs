@@ -110,14 +110,19 @@ impl Control {
         }
     }
 
-    /// Opens the second output, if it is another one than before.
+    /// Opens the second output, if it is another one than before. A file may be one that we wrote earlier: what it has
+    /// stays.
     fn exchange(&self, wanted: Option<&Destination>) -> Result<Option<Exchange>, Refusal> {
         let target = |destination: &Destination| destination.target.clone();
         if wanted.map(target) == self.second.as_ref().map(target) {
             return Ok(None);
         }
-        let new =
-            wanted.map(self.make_sink).transpose().map_err(|error| Refusal::Invalid(format!("{error:#}")))?;
+        let mut wanted = wanted.cloned();
+        if let Some(Destination { target: Target::File { keep, .. }, .. }) = &mut wanted {
+            *keep = true;
+        }
+        let new = wanted.as_ref().map(self.make_sink).transpose();
+        let new = new.map_err(|error| Refusal::Invalid(format!("{error:#}")))?;
         Ok(Some(Exchange { old: self.second.as_ref().map(name), new }))
     }
 

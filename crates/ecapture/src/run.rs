@@ -271,11 +271,10 @@ fn output(target: &Target, queue: usize, policy: Policy) -> Result<Output> {
     Ok(match target {
         Target::Stdout => Output::stdout(running(privileges::drop_all))?,
         Target::Network(address) => Output::network(address.clone(), running(privileges::drop_all))?,
-        Target::File { path, rotation } => {
+        Target::File { path, keep, rotation } => {
             let reopen = Arc::new(AtomicBool::new(false));
             signal_hook::flag::register(SIGHUP, Arc::clone(&reopen))?;
-            let (keep, rotation) = (rotation.is_none(), rotation.unwrap_or_default());
-            Output::file(path, keep, rotation, reopen, running(privileges::keep_for_files))
+            Output::file(path, *keep, *rotation, reopen, running(privileges::keep_for_files))
                 .with_context(|| format!("write to {}", path.display()))?
         }
     })

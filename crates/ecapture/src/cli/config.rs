@@ -86,8 +86,10 @@ pub enum Target {
     File {
         /// Its path.
         path: PathBuf,
-        /// When a new one is begun. `None`: what the file has already stays, as it is a key log, or shared with the log.
-        rotation: Option<FileRotation>,
+        /// Whether what it has already stays: it is a key log, shared with the log, or one that was written before.
+        keep: bool,
+        /// When a new one is begun.
+        rotation: FileRotation,
     },
     /// A peer in the network.
     Network(Address),
@@ -214,7 +216,7 @@ const ANY_STATUS: i32 = 128;
 const KEY_LOG: &str = "ecapture_masterkey.log";
 
 fn key_log(capture: &Capture) -> Option<Target> {
-    let file = |path| Target::File { path, rotation: None };
+    let file = |path| Target::File { path, keep: true, rotation: FileRotation::default() };
     match &capture.keylogfile {
         Some(path) if path.as_os_str() == "-" => Some(Target::Stdout),
         Some(path) => Some(file(path.clone())),
@@ -259,7 +261,8 @@ pub(super) fn second_destination(global: &Global) -> Result<Option<Destination>>
         (target.map_or_else(|| file(path, global), Target::Network), format(global))
     } else if let Some(path) = global.logaddr.clone() {
         let target = network("--logaddr", &path)?;
-        (target.map_or_else(|| Target::File { path, rotation: None }, Target::Network), Format::Json)
+        let shared = || Target::File { path, keep: true, rotation: FileRotation::default() };
+        (target.map_or_else(shared, Target::Network), Format::Json)
     } else {
         return Ok(None);
     };
@@ -267,7 +270,7 @@ pub(super) fn second_destination(global: &Global) -> Result<Option<Destination>>
 }
 
 fn file(path: PathBuf, global: &Global) -> Target {
-    Target::File { path, rotation: Some(rotation(&global.output)) }
+    Target::File { path, keep: false, rotation: rotation(&global.output) }
 }
 
 fn format(global: &Global) -> Format {

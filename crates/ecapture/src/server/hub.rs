@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::body::Bytes;
 use tokio::sync::Notify;
 
+/// Bytes after which no more records are taken at once.
+const AT_ONCE: usize = 64 << 10;
+
 /// The clients of a stream.
 #[derive(Debug)]
 pub struct Hub {
@@ -71,10 +74,10 @@ impl Hub {
         Subscription { hub: Arc::clone(self), mailbox }
     }
 
-    /// Gives a record to all clients.
-    pub fn publish(&self, record: &Bytes) {
+    /// Gives records to all clients.
+    pub fn publish(&self, records: &[Bytes]) {
         lock(&self.clients).retain(|mailbox| {
-            let is_in_time = mailbox.put(record, self.limit);
+            let is_in_time = mailbox.put(records, self.limit);
             self.dropped.fetch_add(u64::from(!is_in_time), Ordering::Relaxed);
             is_in_time
         });
@@ -91,13 +94,14 @@ impl Hub {
 
 impl Mailbox {
     /// Answers whether there was room.
-    fn put(&self, record: &Bytes, limit: usize) -> bool {
+    fn put(&self, records: &[Bytes], limit: usize) -> bool {
         let mut waiting = lock(&self.waiting);
-        if waiting.bytes != 0 && waiting.bytes + record.len() > limit {
+        let bytes: usize = records.iter().map(Bytes::len).sum();
+        if waiting.bytes != 0 && waiting.bytes + bytes > limit {
             *waiting = Waiting { is_over: true, is_cut: true, ..Waiting::default() };
         } else {
-            waiting.bytes += record.len();
-            waiting.records.push_back(record.clone());
+            waiting.bytes += bytes;
+            waiting.records.extend(records.iter().cloned());
         }
         let is_in_time = !waiting.is_cut;
         drop(waiting);
@@ -107,14 +111,21 @@ impl Mailbox {
 }
 
 impl Subscription {
-    /// The next record; `None` when no more come.
-    pub async fn next(&self) -> Option<Bytes> {
+    /// The next records, at least one: as many as are worth one system call. `None` when no more come.
+    pub async fn next(&self) -> Option<Vec<Bytes>> {
         loop {
             {
                 let mut waiting = lock(&self.mailbox.waiting);
-                if let Some(record) = waiting.records.pop_front() {
-                    waiting.bytes -= record.len();
-                    return Some(record);
+                let (mut records, mut bytes) = (Vec::new(), 0);
+                while bytes < AT_ONCE
+                    && let Some(record) = waiting.records.pop_front()
+                {
+                    bytes += record.len();
+                    records.push(record);
+                }
+                waiting.bytes -= bytes;
+                if !records.is_empty() {
+                    return Some(records);
                 }
                 if waiting.is_over {
                     return None;
@@ -159,8 +170,8 @@ mod tests {
         let hub = Arc::new(Hub::new(100));
         let (slow, fast) = (hub.subscribe([]), hub.subscribe([]));
         for number in 0..1000 {
-            hub.publish(&numbered(number));
-            assert_eq!(fast.next().await, Some(numbered(number)));
+            hub.publish(&[numbered(number)]);
+            assert_eq!(fast.next().await, Some(vec![numbered(number)]));
         }
         slow.cut().await;
         slow.give_up(); // it is counted already
@@ -175,10 +186,9 @@ mod tests {
     async fn what_waits_is_delivered_after_the_end() {
         let hub = Arc::new(Hub::new(100));
         let client = hub.subscribe([numbered(0)]);
-        hub.publish(&numbered(1));
+        hub.publish(&[numbered(1)]);
         hub.close();
-        assert_eq!(client.next().await, Some(numbered(0)));
-        assert_eq!(client.next().await, Some(numbered(1)));
+        assert_eq!(client.next().await, Some(vec![numbered(0), numbered(1)]));
         assert_eq!(client.next().await, None);
     }
 
@@ -186,7 +196,7 @@ mod tests {
     async fn one_long_record_finds_room() {
         let hub = Arc::new(Hub::new(5));
         let client = hub.subscribe([]);
-        hub.publish(&numbered(1));
-        assert_eq!(client.next().await, Some(numbered(1)));
+        hub.publish(&[numbered(1)]);
+        assert_eq!(client.next().await, Some(vec![numbered(1)]));
     }
 }

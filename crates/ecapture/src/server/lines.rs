@@ -30,7 +30,7 @@ impl Lines {
     pub fn new(hub: Arc<Hub>, running: Running) -> io::Result<Self> {
         let clients = Arc::clone(&hub);
         let publish = move |batch: &Batch| {
-            batch.records().for_each(|line| clients.publish(&event(line)));
+            clients.publish(&batch.records().map(event).collect::<Vec<_>>());
         };
         Ok(Self { json: Json::new(Output::taker("events", publish, running)?), hub })
     }
@@ -79,7 +79,7 @@ pub fn answer(hub: &Arc<Hub>) -> Response {
     let client = hub.subscribe([Bytes::from_static(b": ecapture\n\n")]);
     let events = unfold(client, |client| async {
         let event = match timeout(HEARTBEAT, client.next()).await {
-            Ok(event) => event?,
+            Ok(events) => events?.concat().into(),
             Err(_) => Bytes::from_static(b":\n\n"),
         };
         Some((Ok::<_, io::Error>(event), client))

@@ -14,7 +14,7 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt, stream};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
@@ -23,6 +23,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::CLIENTS;
 use super::hub::{Hub, Subscription};
 use super::proto::{Event, Heartbeat, Payload};
 use crate::record::{Command, Endpoint, Kind, Record, Stage, direction_name};
@@ -61,7 +62,7 @@ impl Stream {
             kept.pop_front();
         }
         kept.push_back(frame.clone());
-        self.hub.publish(&frame);
+        self.hub.publish(&[frame]);
     }
 
     /// Its clients.
@@ -90,7 +91,7 @@ impl Events {
     pub fn new(stream: Arc<Stream>, running: Running) -> io::Result<Self> {
         let clients = Arc::clone(&stream);
         let publish = move |batch: &crate::sinks::Batch| {
-            batch.records().for_each(|record| clients.hub.publish(&Bytes::copy_from_slice(record)));
+            clients.hub.publish(&batch.records().map(Bytes::copy_from_slice).collect::<Vec<_>>());
         };
         Ok(Self { output: Output::taker("event stream", publish, running)?, stream })
     }
@@ -217,6 +218,9 @@ async fn upgrade(State(stream): State<Arc<Stream>>, request: Request) -> Respons
         let version = [(SEC_WEBSOCKET_VERSION, "13")];
         return (StatusCode::UPGRADE_REQUIRED, version, "a WebSocket is expected here\n").into_response();
     };
+    if stream.hub.connected() >= CLIENTS {
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many clients\n").into_response();
+    }
     let upgraded = hyper::upgrade::on(request);
     tokio::spawn(async move {
         if let Ok(upgraded) = upgraded.await {
@@ -245,34 +249,35 @@ fn accept_key(method: &Method, headers: &HeaderMap) -> Option<String> {
 }
 
 /// Until the client goes, is too slow, breaks the protocol, or the run is over.
-async fn serve(upgraded: Upgraded, stream: &Stream) {
+async fn serve(upgraded: Upgraded, source: &Stream) {
     let limits = WebSocketConfig::default()
         .max_message_size(Some(FROM_CLIENT))
         .max_frame_size(Some(FROM_CLIENT))
         .read_buffer_size(FROM_CLIENT);
     let io = TokioIo::new(upgraded);
     let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(limits)).await;
-    let client = stream.subscribe();
+    let client = source.subscribe();
     let mut heartbeats = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut count = 1;
     loop {
-        let message = tokio::select! {
+        let messages = tokio::select! {
             received = socket.next() => match received {
                 Some(Ok(Message::Close(_)) | Err(_)) | None => break,
                 Some(Ok(_)) => continue, // pings are answered below us; the rest is ignored
             },
             _ = heartbeats.tick() => {
                 count += 1;
-                heartbeat(count)
+                vec![heartbeat(count)]
             }
-            record = client.next() => match record {
-                Some(record) => record,
+            records = client.next() => match records {
+                Some(records) => records,
                 None => break,
             },
         };
+        let mut messages = stream::iter(messages.into_iter().map(|message| Ok(Message::Binary(message))));
         tokio::select! {
-            sent = socket.send(Message::Binary(message)) => match sent {
+            sent = socket.send_all(&mut messages) => match sent {
                 Ok(()) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::TimedOut => return client.give_up(),
                 Err(_) => return,

@@ -130,6 +130,7 @@ fn status_metrics_and_events() {
 #[test]
 fn changes_lose_and_double_nothing() {
     const CHANGES: usize = 100;
+    const FILES: usize = 10;
     let lab = Lab::new();
     let server = lab.server(&[]);
     let (socket, first) = (lab.path("control"), lab.path("events-start"));
@@ -156,7 +157,7 @@ fn changes_lose_and_double_nothing() {
             pids
         });
         for number in 0..CHANGES {
-            let path = lab.path(&format!("events-{number:03}"));
+            let path = lab.path(&format!("events-{}", number % FILES));
             accepted(&post(&json!({ "event_collector_addr": path }).to_string()));
             assert_eq!(post(r#"{"event_collector_addr": "udp://a:1"}"#).json()["code"], 5);
         }
@@ -165,7 +166,7 @@ fn changes_lose_and_double_nothing() {
     });
     let records = capture.stop().complete();
     let mut others = String::new();
-    let names = std::iter::once("start".to_owned()).chain((0..CHANGES).map(|number| format!("{number:03}")));
+    let names = std::iter::once("start".to_owned()).chain((0..FILES).map(|number| number.to_string()));
     for name in names {
         others += &fs::read_to_string(lab.path(&format!("events-{name}"))).expect("a file");
     }
@@ -173,9 +174,14 @@ fn changes_lose_and_double_nothing() {
     for pid in &pids {
         let (sent, received) = records.of(*pid).both_ways();
         assert!(!sent.is_empty() && received.len() > 300_000);
-        assert_eq!(others.of(*pid).both_ways(), (sent, received));
     }
-    assert_eq!(others.0.len(), records.0.len());
+    // Files that were written in turns have the records in another order.
+    let sorted = |records: &record::Records| {
+        let mut lines: Vec<String> = records.0.iter().map(|record| record.0.to_string()).collect();
+        lines.sort();
+        lines
+    };
+    assert!(sorted(&others) == sorted(&records), "each record is in one of the files, once");
 }
 
 #[test]

@@ -81,7 +81,7 @@ def rude(url):
         b"\xff" * 100,  # reserved bits
         b"\x82\x05hello",  # not masked
         b"\x82\xff" + b"\x7f" * 8 + b"mask",  # a frame without an end
-        b"\x89\xff" + (126).to_bytes(8) + b"mask" + bytes(126),  # a long ping
+        b"\x89\xff" + (126).to_bytes(8, "big") + b"mask" + bytes(126),  # a long ping
         b"\x88\x81mask!",  # a close frame with half a code
         b"\x82\xfe\xff\xff" + b"mask" + os.urandom(65535),  # too long
     ]
