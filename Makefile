@@ -66,6 +66,7 @@ test-all: test ## make test, and longer: more property cases, newer kernels, ker
 	@PROPTEST_CASES=10000 $(STEP) "property tests, 10,000 cases" cargo test --workspace --locked --release --quiet $(ROOTLESS)
 	@$(STEP) "Linux 6.12 and 7.x" testing/vm/smoke 6.12 7.x
 	@$(STEP) "SSL_sendfile with kernel TLS" testing/vm/sendfile/run
+	@$(STEP) "more test programs" $(MAKE) -C testing/targets rustls $(if $(HAS_GO),go-versions)
 	@$(STEP) "live tests, ignored ones too" $(LIVE) --include-ignored
 	@$(MAKE) corpus
 	@$(MAKE) advisories

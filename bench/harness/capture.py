@@ -109,7 +109,7 @@ def run_case(lab, tool, case, everywhere):
         finally:
             tool_run.stop()
         result.note = scene.note
-        result.lost_bytes = tool_run.lost_bytes()
+        result.lost_bytes = tool_run.lost()
         result.crashed = tool_run.crashed
         result.ends = score(tool_run.records(), expectations)
         tool_run.drop_output(above=KEEP_OUTPUT_BELOW)

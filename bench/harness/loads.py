@@ -6,11 +6,12 @@ import os
 import re
 import resource
 import signal
+import subprocess
 import time
 
 from . import paths
-from .lab import FILES, NGINX_PORT
-from .process import run
+from .lab import FILES, NGINX_PORT, build_go
+from .process import CommandFailed, Process, run
 
 # The traced program gets one CPU and the load generator another, if there are two.
 _CPUS = sorted(os.sched_getaffinity(0))
@@ -59,6 +60,17 @@ class Micro(Load):
         return Sample(result["ops_per_s"], result["cpu_ns_per_op"], result["ops"], calls=2)
 
 
+def sample_wrk(lab, load, server, url, seconds):
+    """What wrk gets of a server, and what that costs the server."""
+    command = ["wrk", "-t1", "-c16", f"-d{seconds}s", "--timeout", "20s", url]
+    before = server.cpu_ns()
+    report = run(command, lab.untraced_env, seconds + 60, GENERATOR_CPU)
+    cpu_ns = server.cpu_ns() - before
+    requests = int(re.search(r"(\d+) requests in", report).group(1))
+    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", report).group(1))
+    return Sample(rate, cpu_ns / max(requests, 1), requests, load.calls)
+
+
 class Nginx(Load):
     """nginx on one CPU serves a file to 16 keep-alive connections of wrk."""
 
@@ -77,16 +89,39 @@ class Nginx(Load):
 
     def sample(self, lab, seconds):
         url = f"https://127.0.0.1:{NGINX_PORT}/{self.file}"
-        command = ["wrk", "-t1", "-c16", f"-d{seconds}s", "--timeout", "20s", url]
-        before = self.nginx.cpu_ns()
-        report = run(command, lab.untraced_env, seconds + 60, GENERATOR_CPU)
-        cpu_ns = self.nginx.cpu_ns() - before
-        requests = int(re.search(r"(\d+) requests in", report).group(1))
-        rate = float(re.search(r"Requests/sec:\s+([\d.]+)", report).group(1))
-        return Sample(rate, cpu_ns / max(requests, 1), requests, self.calls)
+        return sample_wrk(lab, self, self.nginx, url, seconds)
 
     def close(self):
         self.nginx.stop(signal.SIGTERM)
+
+
+class Go(Load):
+    """A server in Go on one CPU serves a file to 16 keep-alive connections of wrk."""
+
+    programs = ("go", "wrk")
+    mark = re.compile(rb"HTTP/1\.1 200 OK")
+    port = 18461
+
+    def __init__(self, name, file):
+        super().__init__(name)
+        self.file = file
+        # One read of the request, and writes of the header and the body.
+        self.calls = 2 + (FILES[file].size + 16383) // 16384
+        self.server = None
+
+    def open(self, lab):
+        build_go("go")
+        command = [paths.GO_SERVER, f"127.0.0.1:{self.port}", lab.cert, lab.key, lab.www]
+        self.server = Process(command, cpus=TRACED_CPU, stdout=subprocess.PIPE)
+        if not self.server.read_line().startswith("ready"):
+            raise CommandFailed("go_server did not start")
+
+    def sample(self, lab, seconds):
+        url = f"https://127.0.0.1:{self.port}/{self.file}"
+        return sample_wrk(lab, self, self.server, url, seconds)
+
+    def close(self):
+        self.server.stop(signal.SIGTERM)
 
 
 class Exec(Load):
@@ -120,6 +155,8 @@ _ALL = [
     Nginx("nginx1k", "b1k"),
     Nginx("nginx16k", "b16k"),
     Nginx("nginx1m", "b1m"),
+    Go("go1k", "b1k"),
+    Go("go16k", "b16k"),
     Exec("exec"),
 ]
 LOADS = {load.name: load for load in _ALL}

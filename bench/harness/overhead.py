@@ -10,11 +10,12 @@ import json
 import random
 import statistics
 
-from . import paths
-from .loads import LOADS, count_marks
+from . import cable, loads, paths
+from .loads import count_marks
 from .table import Table, number
 from .tools import ToolFailed, ToolRun, load_tools
 
+LOADS = {**loads.LOADS, **cable.LOADS}
 DEFAULT_TOOLS = "empty-session-int,min-capture,ecapture"
 DEFAULT_LOADS = "micro100,micro4k,micro16k,nginx1k"
 KEEP_OUTPUT_BELOW = 8 << 20
@@ -96,7 +97,7 @@ def measure_tool(lab, tool, load, seconds):
         **sample._asdict(),
         "tool_cpu_s": tool_cpu_s,
         "captured": captured_share(tool_run, load, sample),
-        "lost_bytes": tool_run.lost_bytes(),
+        "lost": tool_run.lost(),
         "rss_mib": tool_run.rss_kib / 1024,
         "peak_mib": tool_run.peak_kib / 1024,
         "ready_s": tool_run.ready_s,
@@ -107,7 +108,9 @@ def measure_tool(lab, tool, load, seconds):
 
 
 def captured_share(tool_run, load, sample):
-    """Marks in the tool's output / true marks; None when it has no output."""
+    """Marks in the tool's output / true marks; None when it has no output. Of packets, as the tool says."""
+    if tool_run.kept() is not None:
+        return tool_run.kept() / max(tool_run.kept() + tool_run.lost(), 1)
     if load.mark is None or tool_run.tool.read is None or not tool_run.out.exists():
         return None
     true_marks = load.marks * sample.operations
@@ -122,7 +125,7 @@ def print_table(load, tools, rounds):
         f"{statistics.median(cpu_us):.2f} us CPU per op "
         f"({min(cpu_us):.2f} to {max(cpu_us):.2f}; median of {len(rounds)} rounds)"
     )
-    columns = ("through", "cpu", "+us/call", "tool s", "captured", "lost B", "RSS MiB", "peak MiB")
+    columns = ("through", "cpu", "+us/call", "tool s", "captured", "lost", "RSS MiB", "peak MiB")
     table = Table(("tool", 18), *columns)
     for tool in tools:
         figures = [by_tool[tool.name] for _, _, by_tool in rounds]
@@ -141,7 +144,7 @@ def print_row(table, tool, figures):
         number(median_of(good, "added_us_per_call"), ".2f"),
         number(median_of(good, "tool_cpu_s"), ".2f"),
         number(worst_of(good, "captured", min), ".4f"),
-        number(worst_of(good, "lost_bytes", max), ".0f"),
+        number(worst_of(good, "lost", max), ".0f"),
         number(median_of(good, "rss_mib"), ".1f"),
         number(median_of(good, "peak_mib"), ".1f"),
     )

@@ -8,6 +8,7 @@ BENCH = Path(__file__).resolve().parent.parent
 ROOT = BENCH.parent
 TARGETS_SOURCE = ROOT / "testing" / "targets"
 TARGETS = TARGETS_SOURCE / "build"
+GO_SERVER = TARGETS / "go_server"
 BASELINE_SOURCE = BENCH / "baseline"
 BASELINE = BASELINE_SOURCE / "build"
 

@@ -9,7 +9,7 @@ import sys
 import time
 
 from . import elf, extract, paths, subject
-from .process import Process
+from .process import Process, run
 
 DEFAULT_FILE = paths.BENCH / "tools.json"
 READY_TIMEOUT_S = 60
@@ -33,6 +33,7 @@ class Tool:
         self.env = fields.get("env", {})
         self.ready = re.compile(fields["ready"])
         self.lost = re.compile(fields["lost"]) if "lost" in fields else None
+        self.kept = re.compile(fields["kept"]) if "kept" in fields else None
         self.read = extract.FORMATS[fields["format"]] if "format" in fields else None
         self.stop_signal = getattr(signal, fields.get("stop_signal", "SIGINT"))
 
@@ -68,6 +69,23 @@ def load_tools(names, extra_file=None):
     return tools
 
 
+def go_sites():
+    """Where ecapture probes the plaintext calls of the Go server: their starts and returns."""
+    report = json.loads(run([subject.snapshot(), "inspect", "--json", paths.GO_SERVER]))
+    functions = [
+        function
+        for library in report["libraries"]
+        for function in library["functions"]
+        if function.get("probe_returns")
+    ]
+    offsets = [
+        offset
+        for function in functions
+        for offset in (function["probe_offset"], *function["probe_returns"])
+    ]
+    return ",".join(f"{offset:x}" for offset in offsets)
+
+
 class ToolRun:
     """One run of a tool, from its start to the reading of its output."""
 
@@ -80,10 +98,13 @@ class ToolRun:
         self._values = {
             "baseline": paths.BASELINE,
             "libssl": lab.libssl,
+            "go_server": paths.GO_SERVER,
             "lab": paths.LAB,
             "out": self.out,
             **elf.probe_offsets(lab.libssl),
         }
+        if "{go_sites}" in tool.command:
+            self._values["go_sites"] = go_sites()
         if tool.command[0] == "{ecapture}":
             self._values["ecapture"] = subject.snapshot()
         words = tool.command_everywhere if everywhere else tool.command
@@ -139,9 +160,16 @@ class ToolRun:
     def out_size(self):
         return os.path.getsize(self.out) if self.out.exists() else 0
 
-    def lost_bytes(self):
+    def lost(self):
         """What the tool itself reports lost in its summary; None: it says nothing."""
-        matches = self.tool.lost.findall(self.log_text()) if self.tool.lost else []
+        return self._said(self.tool.lost)
+
+    def kept(self):
+        """How many packets the tool says that it has; None: it says nothing."""
+        return self._said(self.tool.kept)
+
+    def _said(self, pattern):
+        matches = pattern.findall(self.log_text()) if pattern else []
         return int(matches[-1]) if matches else None
 
     def records(self):

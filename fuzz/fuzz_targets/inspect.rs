@@ -1,7 +1,7 @@
 //! Any bytes as a program or library: `inspect` answers or refuses, in bounded time, and never panics.
 #![no_main]
 
-use inspect::{Binary, gnutls, go, openssl};
+use inspect::{Binary, gnutls, go, nss, openssl, rustls};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -15,7 +15,10 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let found = [openssl::resolve(&binary), openssl::resolve_without_symbols(&binary)].into_iter().flatten();
     let hooks = found.flat_map(|found| found.hooks);
-    for hook in hooks.chain(gnutls::resolve(&binary).into_iter().flat_map(|found| found.hooks)) {
+    let hooks = hooks.chain(gnutls::resolve(&binary).into_iter().flat_map(|found| found.hooks));
+    let hooks = hooks.chain(nss::resolve(&binary).into_iter().flat_map(|found| found.hooks));
+    let _ = rustls::may_be(&binary);
+    for hook in hooks.chain(rustls::resolve(&binary).into_iter().flat_map(|found| found.hooks)) {
         assert!(hook.site.file_offset < bytes.len() as u64, "a probe behind the end of the file");
     }
 });

@@ -119,14 +119,14 @@ def go_new_server(scene):
 
 @case("go-old", "client by an older Go, 1 MiB", **GO_OLD)
 def go_old(_scene):
-    return go_client("go_old_client")
+    return go_client("go1.24.13/client")
 
 
 @case("go-old-stripped", "client by an older Go without symbols, 1 MiB", **GO_OLD)
 def go_old_stripped(_scene):
-    return go_client("go_old_client_stripped")
+    return go_client("go1.24.13/client_stripped")
 
 
 @case("go-old-server", "server by an older Go, 20 connections x 64 KiB", **GO_OLD)
 def go_old_server(scene):
-    return go_server(scene, "go_old_server", "go_old_client")
+    return go_server(scene, "go1.24.13/server", "go1.24.13/client")

@@ -3,7 +3,7 @@ use std::mem;
 
 use crate::held::Held;
 use crate::notes::Note;
-use crate::part::{Direction, Part};
+use crate::part::{Direction, Part, Protocol};
 use crate::session::{Flow, Next, Out, Session, lane, raw, recognised, release};
 use crate::sniff::{INSIDE, TESTS, Test, sniff};
 use crate::websocket::WebSocket;
@@ -154,6 +154,11 @@ impl Connection {
         let held = &mut self.held[dir as usize];
         raw(dir, held.unseen(), out);
         held.mark_shown();
+    }
+
+    /// What it speaks, if that is known.
+    pub fn protocol(&self) -> Option<Protocol> {
+        self.session.as_ref().map(|session| session.protocol())
     }
 
     /// Whether [`Connection::flush`] would give out anything.

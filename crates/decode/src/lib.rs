@@ -41,5 +41,5 @@ pub use coding::{Coding, Codings};
 pub use connection::{Connection, Limits};
 pub use http1::Fields;
 pub use notes::{Note, Notes};
-pub use part::{Direction, End, Exchange, Head, Kind, Lane, Part, Unit, Version, Whole};
+pub use part::{Direction, End, Exchange, Head, Kind, Lane, Part, Protocol, Unit, Version, Whole};
 pub use text::is_text;

@@ -27,6 +27,23 @@ impl Direction {
     }
 }
 
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.0 or 1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// WebSocket, after an upgrade from HTTP/1.1.
+    WebSocket,
+    /// Redis.
+    Redis,
+    /// PostgreSQL.
+    Postgres,
+    /// MySQL.
+    MySql,
+}
+
 /// Where a part belongs. The parts of one lane follow one another; messages of different lanes interleave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lane {

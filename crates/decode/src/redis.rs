@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use crate::connection::Limits;
 use crate::held::Held;
 use crate::notes::{Note, Notes};
-use crate::part::{Direction, Exchange, Part, Whole};
+use crate::part::{Direction, Exchange, Part, Protocol, Whole};
 use crate::session::{Flow, Next, Out, Session, lane, raw};
 use crate::sniff::Verdict;
 
@@ -171,6 +171,10 @@ impl Redis {
 }
 
 impl Session for Redis {
+    fn protocol(&self) -> Protocol {
+        Protocol::Redis
+    }
+
     fn push<'b>(&mut self, dir: Direction, bytes: &'b [u8], _: &mut Held, out: &mut Out<'_>) -> Flow<'b> {
         let mut rest = bytes;
         while !rest.is_empty() {

@@ -1,6 +1,6 @@
 //! What a protocol does with both directions of a connection.
 use crate::held::Held;
-use crate::part::{Direction, Lane, Part};
+use crate::part::{Direction, Lane, Part, Protocol};
 use crate::sniff::Verdict;
 use crate::websocket::Handshake;
 
@@ -21,6 +21,9 @@ pub(crate) trait Session: Send {
 
     /// Bytes that it has allocated, besides itself; of decoders an estimate.
     fn memory(&self) -> usize;
+
+    /// What it is.
+    fn protocol(&self) -> Protocol;
 
     /// Whether what it holds back means something to a reader who waits.
     fn holds_text(&self) -> bool {

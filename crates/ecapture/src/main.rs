@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         Some(
             Command::Tls(_)
             | Command::Gnutls(_)
+            | Command::Nss(_)
             | Command::Gotls(_)
             | Command::Extcap(_)
             | Command::Bash(_)

@@ -4,7 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-pub use decode::{Direction, Lane};
+use bytes::Bytes;
+
+pub use decode::{Direction, Lane, Protocol};
 
 /// A message of a connection, or a piece of a long one.
 #[derive(Debug, Clone, Copy)]
@@ -61,21 +63,42 @@ pub struct Packet<'a> {
     pub process: Option<&'a Process>,
     /// Its connection, if it has ports.
     pub flow: Option<Flow>,
+    /// A VLAN tag that belongs behind the two addresses of the bytes.
+    pub tag: Option<[u8; 4]>,
     /// The bytes that were captured.
+    pub bytes: Bytes,
+}
+
+/// What a program sent or received by one call or several, as it was before it was encrypted: a message or a piece of one.
+#[derive(Debug)]
+pub struct Plaintext<'a> {
+    /// When the process made the first of the calls, ns since 1970.
+    pub time: i64,
+    /// Whose.
+    pub process: &'a Process,
+    /// Where.
+    pub connection: &'a Connection,
+    /// Which way.
+    pub direction: Direction,
+    /// What the bytes are, from the first one on; `None`: not known.
+    pub protocol: Option<Protocol>,
+    /// Bytes before these that were not seen.
+    pub missing: u64,
+    /// The bytes.
     pub bytes: &'a [u8],
 }
 
 /// A network interface.
 #[derive(Debug)]
 pub struct Interface {
-    /// Its index in the kernel.
+    /// Its index in the kernel; 0: it is none of the kernel's.
     pub index: u32,
     /// Its name.
     pub name: String,
     /// `LINKTYPE_*` of libpcap: what its packets begin with.
     pub link_type: u16,
-    /// Most bytes of a packet behind its link header.
-    pub mtu: u32,
+    /// In words.
+    pub description: String,
 }
 
 /// What was counted of the packets of an interface.
@@ -90,10 +113,17 @@ pub struct Traffic {
 /// Addresses and ports of a connection, the same for both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Flow {
-    /// Its number in IP headers: TCP or UDP.
+    /// Its number in IP headers, TCP or UDP; 0: plaintext.
     pub protocol: u8,
     /// The ends, in the order of their numbers.
     pub ends: [SocketAddr; 2],
+}
+
+impl Flow {
+    /// Of any two ends.
+    pub fn new(protocol: u8, a: SocketAddr, b: SocketAddr) -> Self {
+        Self { protocol, ends: [a.min(b), a.max(b)] }
+    }
 }
 
 /// A thread of a captured process.
@@ -177,21 +207,33 @@ impl fmt::Display for Kind<'_> {
     }
 }
 
+impl Connection {
+    /// Its addresses, if they are known.
+    pub fn flow(&self) -> Option<Flow> {
+        match (&self.local, &self.remote) {
+            (Endpoint::Inet(local), Endpoint::Inet(remote)) => Some(Flow::new(0, *local, *remote)),
+            _ => None,
+        }
+    }
+
+    /// Where bytes come from that go this way, and where to.
+    pub fn ends(&self, direction: Direction) -> [&Endpoint; 2] {
+        match direction {
+            Direction::Sent => [&self.local, &self.remote],
+            Direction::Received => [&self.remote, &self.local],
+        }
+    }
+}
+
 impl Record<'_> {
     /// Where it came from: the end that sent it.
     pub fn source(&self) -> &Endpoint {
-        match self.lane.direction {
-            Direction::Sent => &self.connection.local,
-            Direction::Received => &self.connection.remote,
-        }
+        self.connection.ends(self.lane.direction)[0]
     }
 
     /// Where it went.
     pub fn destination(&self) -> &Endpoint {
-        match self.lane.direction {
-            Direction::Sent => &self.connection.remote,
-            Direction::Received => &self.connection.local,
-        }
+        self.connection.ends(self.lane.direction)[1]
     }
 }
 

@@ -17,7 +17,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::bpf::{Block, Counters, Features, Interface, KeepReady, Packets, Plan, Programs, Ring, Scope};
+use crate::bpf::{
+    Block, Counters, Features, Interface, KeepReady, Packets, Plan, Programs, Ring, Scope, take_turns,
+};
 use crate::cli::{Config, Destination, Format, PacketConfig, Target, colours};
 use crate::control::Control;
 use crate::filter::Filter;
@@ -318,13 +320,26 @@ impl Stages {
         let (used, recycled) = bounded(memory.blocks);
         let (over, ended) = unbounded();
         let (wanted, status, filter) = (config.wanted, config.status, std::mem::take(&mut config.filter));
+        let with_plaintext = config.packets.as_ref().is_some_and(|packets| packets.with_plaintext);
+        // Who sends packets at full speed would get nowhere if we went first.
+        let has_packets = config.packets.is_some();
+        let is_urgent = !has_packets || config.wanted.shape().has_plaintext();
         let pipeline = thread::Builder::new().name("pipeline".into()).spawn(move || {
+            if has_packets {
+                take_turns();
+            }
             privileges::drop_all();
-            let queues = Queues { filled, ended, used, interfaces };
-            work(wanted, status, sinks, filter, memory.connections, live, &queues)
+            let queues = Queues { filled, ended, used, interfaces, live };
+            work(wanted, status, with_plaintext, sinks, filter, memory.connections, queues)
         })?;
         let send = move |block| blocks.send(block).is_ok();
-        let ring = Ring::start(programs.ring()?, send, recycled, privileges::drop_all)?;
+        let ready = move || {
+            if !is_urgent {
+                take_turns();
+            }
+            privileges::drop_all();
+        };
+        let ring = Ring::start(programs.ring()?, send, recycled, is_urgent, ready)?;
         Ok(Self { ring, pipeline, over })
     }
 
@@ -335,29 +350,30 @@ impl Stages {
     }
 }
 
-/// The ends of queues that the pipeline has.
+/// The ends of queues that the pipeline has, and how it is changed.
 struct Queues {
     filled: Receiver<Block>,
     ended: Receiver<u32>,
     used: Sender<Block>,
     interfaces: Receiver<Interface>,
+    live: Live,
 }
 
 /// What the pipeline thread does, until nothing more comes.
 fn work(
     wanted: Wanted,
     status: Option<i32>,
+    with_plaintext: bool,
     sinks: Sinks,
     filter: Filter,
     memory: usize,
-    live: Live,
-    queues: &Queues,
+    queues: Queues,
 ) -> (Summary, Sinks) {
-    let Queues { filled, ended, used, interfaces } = queues;
+    let Queues { filled, ended, used, interfaces, live } = queues;
     match wanted {
         Wanted::Tls(subject, _) => {
-            let (mut account, sinks) =
-                Pipeline::new(sinks, filter, memory, interfaces.clone(), live).run(filled, ended, used);
+            let pipeline = Pipeline::new(sinks, filter, memory, interfaces, with_plaintext, live);
+            let (mut account, sinks) = pipeline.run(&filled, &ended, &used);
             account.with_keys = subject.secrets;
             let summary = move |End { kernel, packets_lost }| {
                 let (lost, with_packets) = (packets_lost.unwrap_or_default(), packets_lost.is_some());
@@ -367,7 +383,7 @@ fn work(
         }
         Wanted::Commands(program) => {
             let (totals, sinks) =
-                Commands::new(program, status, sinks, filter, live).run(filled, ended, used);
+                Commands::new(program, status, sinks, filter, live).run(&filled, &ended, &used);
             (Box::new(move |end: End| Totals { kernel: end.kernel, ..totals }.to_string()), sinks)
         }
     }

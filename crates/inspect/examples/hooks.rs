@@ -57,6 +57,7 @@ fn in_words(purpose: &Purpose) -> String {
         Label::Text(at) => at.to_string(),
         Label::Sized(at, length) => format!("{at} ({length} bytes)"),
         Label::Fixed(label) => label.to_owned(),
+        Label::KeyExpansion(at) => format!("CLIENT_RANDOM of a key expansion ({at})"),
     };
     let object = secret.object.map_or("unknown".to_owned(), |object| object.to_string());
     let (random, bytes, length) = (secret.client_random, secret.secret, secret.length);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::SymbolTable;
-use crate::place::{Base, Place, Secret};
+use crate::place::{Base, Derivation, Place, Secret};
 
 /// One function to probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,10 @@ pub enum Purpose {
     Read(Call),
     /// Takes the program's bytes to encrypt; how many were taken is known when it returns.
     Write(Call),
+    /// The same, but the buffer is an array of `struct iovec`, and the length is their number.
+    WriteVectors(Call),
+    /// Gets decrypted bytes for the program, all of which count.
+    Taken(Taken),
     /// Sends a file: `(object, fd, offset, size, flags)`, returns the bytes sent or less than 0. The bytes are never in memory.
     SendFile,
     /// Gives decrypted bytes to the program: the return value, a `ssize_t`, is their number. Where they are, its arguments do
@@ -47,6 +51,14 @@ pub enum Purpose {
     SetBio,
     /// Hands over a TLS secret.
     Secret(Secret),
+    /// Begins to compute a secret of TLS 1.3; which bytes it is tell [`MacInput`](Self::MacInput) and
+    /// [`MacOutput`](Self::MacOutput), which the same thread calls inside.
+    Derive(Derivation),
+    /// Takes bytes, `(context, bytes, length)`, of which a MAC is computed: an `HkdfLabel` (RFC 8446, section 7.1) says of
+    /// what.
+    MacInput,
+    /// Gives out a MAC: `(context, out, *length, room)`, returns 0.
+    MacOutput,
     /// Makes the handshake of the connection object, argument 1; returns 1 when it is complete.
     Handshake,
 }
@@ -68,11 +80,24 @@ pub struct Call {
     pub result: ResultKind,
 }
 
+/// Where a function that gets decrypted bytes has them, at its entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The connection object.
+    pub object: Arg,
+    /// Address of the bytes.
+    pub buffer: Place,
+    /// How many.
+    pub length: Place,
+}
+
 /// How a plaintext call says how many bytes it moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResultKind {
     /// It returns the number as an `int`; 0 or less means none.
     Count,
+    /// The same; but if this argument has `MSG_PEEK` (2), a later call gives the same bytes again.
+    Unpeeked(Arg),
     /// It returns an `int` greater than 0, and the `size_t` to which this argument points is the number.
     Out(Arg),
     /// It returns the number as a `ssize_t`; 0 or less means none.
@@ -80,6 +105,8 @@ pub enum ResultKind {
     /// The same; but if it returns -28 (`GNUTLS_E_AGAIN`) or -52 (`GNUTLS_E_INTERRUPTED`), it keeps the bytes, and a later
     /// call returns how many, whatever that call is given.
     Resumed,
+    /// It returns two words, as an `io::Result<usize>` of Rust: if the first is even, the second is the number.
+    Pair,
 }
 
 /// The instruction under a probe.
@@ -134,6 +161,12 @@ pub enum Evidence {
         /// The path of the source file.
         source: String,
     },
+    /// It is in one of two tables of functions of sockets; those of the other call, by their documented places, the
+    /// functions of the layer below that have the names of their positions.
+    SocketTable,
+    /// It is in the table of algorithms, to which versions only append; the function of the table that computes keys calls
+    /// those there that are known to compute MACs.
+    AlgorithmTable,
     /// It is the one function that every reference to the name of a secret leads to, with the name as argument.
     Labels {
         /// Calls that were seen.
@@ -162,6 +195,8 @@ impl Evidence {
             Self::SharedCallee { named: false, .. }
             | Self::Strings { .. }
             | Self::ErrorCodes { .. }
+            | Self::SocketTable
+            | Self::AlgorithmTable
             | Self::Labels { .. } => Confidence::High,
         }
     }
@@ -179,6 +214,12 @@ impl fmt::Display for Evidence {
             }
             Self::Strings { source } => write!(out, "refers to its name and to {source}"),
             Self::ErrorCodes { source } => write!(out, "has the error numbers of one function of {source}"),
+            Self::SocketTable => {
+                out.write_str("in the table of TLS sockets; its twin without TLS calls the layer below")
+            }
+            Self::AlgorithmTable => {
+                out.write_str("in the table of algorithms; that which computes keys calls those for MACs")
+            }
             Self::Labels { calls, labels, random } => {
                 let (labels, random) = (labels.len(), random.join(", "));
                 write!(out, "gets {labels} names of secrets in {calls} calls; client random by {random}")
@@ -190,26 +231,40 @@ impl fmt::Display for Evidence {
 impl Purpose {
     /// Whether the hook sees bytes of the program.
     pub(crate) fn moves_plaintext(&self) -> bool {
-        matches!(self, Self::Read(_) | Self::ReadElsewhere | Self::Write(_) | Self::SendFile)
+        matches!(
+            self,
+            Self::Read(_)
+                | Self::ReadElsewhere
+                | Self::Write(_)
+                | Self::WriteVectors(_)
+                | Self::Taken(_)
+                | Self::SendFile
+        )
     }
 
     /// The arguments that are read when the function is entered.
     pub(crate) fn arguments(&self) -> Vec<Arg> {
         match self {
-            Self::Read(call) | Self::Write(call) => {
+            Self::Read(call) | Self::Write(call) | Self::WriteVectors(call) => {
                 let mut args = vec![call.object, call.buffer, call.length];
-                if let ResultKind::Out(out) = call.result {
+                if let ResultKind::Out(out) | ResultKind::Unpeeked(out) = call.result {
                     args.push(out);
                 }
                 args
+            }
+            Self::Taken(taken) => {
+                let places = [taken.buffer, taken.length];
+                [taken.object].into_iter().chain(places.into_iter().filter_map(argument)).collect()
             }
             Self::SendFile => (1..=5).map(Arg).collect(),
             Self::New => Vec::new(),
             Self::NewAt(out) => vec![*out],
             Self::ReadElsewhere | Self::Flush | Self::Free | Self::Clear | Self::Handshake => vec![Arg(1)],
             Self::SetFd => vec![Arg(1), Arg(2)],
-            Self::SetBio => vec![Arg(1), Arg(2), Arg(3)],
+            Self::SetBio | Self::MacInput => vec![Arg(1), Arg(2), Arg(3)],
+            Self::MacOutput => (1..=4).map(Arg).collect(),
             Self::Secret(secret) => secret.places().filter_map(argument).collect(),
+            Self::Derive(derivation) => derivation.places().filter_map(argument).collect(),
         }
     }
 }

@@ -62,16 +62,21 @@ pub(crate) struct Receiver {
 /// A function and the position of the label among its arguments.
 type Callee = (u64, usize);
 
-/// Where the names are, and the code that loads them.
-pub(crate) fn find(binary: &Binary<'_>) -> Result<Result<(Places, Vec<Reference>), Why>, ElfError> {
+/// Where these names are, and the code that loads them.
+pub(crate) fn find(
+    binary: &Binary<'_>,
+    names: &[&'static str],
+) -> Result<Result<(Places, Vec<Reference>), Why>, ElfError> {
     let mut places = Places::new();
-    let all_seen = search(binary, &LABELS.map(str::as_bytes), |address, _, which| {
-        places.insert(address, LABELS[which]);
+    let texts: Vec<_> = names.iter().map(|name| name.as_bytes()).collect();
+    let all_seen = search(binary, &texts, |address, _, which| {
+        places.insert(address, names[which]);
     })?;
     if !all_seen {
         return Ok(Err("the names of secrets are in too many places"));
     }
     let wanted: Wanted = places.keys().map(|&at| at..at.saturating_add(1)).collect();
+    let wanted = wanted.with_slots(binary);
     let Some(mut loads) = references(binary, &wanted)? else { return Ok(Err("too much code")) };
     loads.retain(|found| found.used == Use::Load);
     Ok(Ok((places, loads)))

@@ -125,7 +125,7 @@ impl Secret {
     /// All places that are read when the probe is hit.
     pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
         let label = match self.label {
-            Label::Text(at) => [Some(at), None],
+            Label::Text(at) | Label::KeyExpansion(at) => [Some(at), None],
             Label::Sized(at, length) => [Some(at), Some(length)],
             Label::Fixed(_) => [None, None],
         };
@@ -143,6 +143,27 @@ pub enum Label {
     Sized(Place, Place),
     /// Known beforehand.
     Fixed(&'static str),
+    /// `CLIENT_RANDOM`, of a function that computes other things as well: the C string, its label of the PRF, has to be
+    /// `key expansion` (RFC 5246, section 6.3).
+    KeyExpansion(Place),
+}
+
+/// Where a call that begins to compute a secret of TLS 1.3 has its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Derivation {
+    /// Address of the connection object.
+    pub object: Place,
+    /// The end of its label of the key schedule (RFC 8446, section 7.1), a C string.
+    pub label: Place,
+    /// The 32 bytes of the ClientHello's random.
+    pub client_random: Place,
+}
+
+impl Derivation {
+    /// All places that are read when the probe is hit.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
+        [self.object, self.label, self.client_random].into_iter()
+    }
 }
 
 /// Where a live connection object has its keys, from its address on: for connections whose handshake was not seen,

@@ -4,15 +4,19 @@
 //! found may be the middle of another instruction. aarch64 code is read from one end to the other with the constants
 //! that its registers hold, as an address takes two instructions or three.
 
+use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 
 use crate::binary::{Binary, Machine};
-use crate::code::{Effect, Flow, RegSet, arm64};
+use crate::code::{Address, Effect, Flow, RegSet, arm64};
 use crate::constants::MOST;
 use crate::error::ElfError;
+use crate::relocation::relatives;
 
 /// Most references that are kept; more are too strange to trust.
 const MOST_HITS: usize = 1 << 16;
+/// Most places in memory that hold a wanted address.
+const MOST_SLOTS: usize = 1 << 10;
 /// Bytes before the four, and with them, of the longest instruction that is looked for.
 const BEFORE: usize = 7;
 const LONGEST_INSN: usize = BEFORE + 4;
@@ -48,6 +52,8 @@ pub(crate) struct Wanted {
     /// A bit for each block of `1 << shift` bytes from `low` on: whether any of it is wanted.
     blocks: Vec<u64>,
     shift: u32,
+    /// Places in memory that hold one of them, and which.
+    slots: BTreeMap<u64, u64>,
 }
 
 /// Most blocks: so many bits stay in the first-level cache.
@@ -73,7 +79,7 @@ impl FromIterator<Range<u64>> for Wanted {
         {
             blocks[block as usize / 64] |= 1 << (block % 64);
         }
-        Self { ranges, low, span, blocks, shift }
+        Self { ranges, low, span, blocks, shift, slots: BTreeMap::new() }
     }
 }
 
@@ -85,6 +91,18 @@ impl Wanted {
         let block = into >> self.shift;
         into < self.span
             && self.blocks.get(block as usize / 64).is_some_and(|bits| bits & 1 << (block % 64) != 0)
+    }
+
+    /// Also what loads them from the global offset table, as aarch64 code does for what might be in another file.
+    pub(crate) fn with_slots(mut self, binary: &Binary<'_>) -> Self {
+        let mut slots = BTreeMap::new();
+        relatives(binary, |slot, address| {
+            if slots.len() < MOST_SLOTS && self.contains(address) {
+                slots.insert(slot, address);
+            }
+        });
+        self.slots = slots;
+        self
     }
 
     pub(crate) fn contains(&self, address: u64) -> bool {
@@ -198,7 +216,7 @@ impl Registers {
     }
 
     /// Any other instruction.
-    fn compute(&mut self, bytes: &[u8; 4], at: u64) -> Option<(u64, Use)> {
+    fn compute(&mut self, bytes: &[u8; 4], at: u64, wanted: &Wanted) -> Option<(u64, Use)> {
         let insn = arm64::decode(bytes, at)?;
         match insn.effects[0] {
             _ if insn.effects[1] != Effect::Other => {
@@ -213,6 +231,12 @@ impl Registers {
             Effect::Copy { to, from } => {
                 self.set(to, self.get(from));
                 None
+            }
+            Effect::Load { to, from: Address { base: Some(base), at, index: None }, size: 8 } => {
+                let slot = self.get(base).map(|base| base.wrapping_add_signed(at));
+                let value = slot.and_then(|slot| wanted.slots.get(&slot).copied());
+                self.set(to, value);
+                value.map(|value| (value, Use::Load))
             }
             _ => {
                 self.known &= !insn.writes;
@@ -239,7 +263,7 @@ fn sweep_arm64(
             registers.set(to, Some(value));
             Some((value, Use::Load))
         } else if registers.known & arm64::named(word) != 0 {
-            registers.compute(bytes, at)
+            registers.compute(bytes, at, wanted)
         } else {
             None
         };
@@ -321,6 +345,18 @@ mod tests {
         let found = [(0x1008, 0x3730, Use::Load), (0x100c, 0x110c, Use::Call), (0x1010, 0x3730, Use::Load)];
         assert_eq!(arm64(&words, &[0x3730, 0x110c]), found);
         assert_eq!(arm64(&words, &[0x1110]), [(0x1014, 0x1110, Use::Load)]);
+    }
+
+    #[test]
+    fn arm64_addresses_are_loaded_from_memory() {
+        // adrp x4,+0x2000; ldr x4,[x4,#3592]; ldr x5,[x4]
+        let words = [0xd000_0004, 0xf947_0484, 0xf940_0085];
+        let mut wanted = wanted(&[0x3730]);
+        wanted.slots.insert(0x3e08, 0x3730);
+        let code: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_le_bytes()).collect();
+        let mut hits = Vec::new();
+        sweep_arm64(&code, 0x1000, &mut Registers::default(), &wanted, &mut hits);
+        assert_eq!(hits, [Reference { at: 0x1004, to: 0x3730, used: Use::Load }]);
     }
 
     #[test]

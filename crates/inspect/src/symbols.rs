@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use memchr::{memchr2, memmem};
+use memchr::{memchr, memchr2, memmem, memrchr};
 use object::LittleEndian;
 use object::elf::{self, SectionHeader64, Sym64};
 
@@ -16,6 +16,8 @@ use crate::read::Range;
 
 /// Longest name that may be asked for.
 const LONGEST_NAME: usize = 128;
+/// Longest mangled name that is looked at.
+const LONGEST_MANGLED: u64 = 1024;
 /// Longest symbol or string table that is searched; Chromium with all symbols has about 400 MB.
 const LONGEST_TABLE: u64 = 512 << 20;
 /// Most symbol tables of one file; linkers make one of each kind.
@@ -111,12 +113,33 @@ impl Binary<'_> {
         self.symbols_of(Sort::Variable, names)
     }
 
+    /// The functions that the file itself defines whose name has a piece in it and is accepted, each once.
+    pub(crate) fn functions_with(
+        &self,
+        piece: &'static str,
+        accepts: fn(name: &str, piece: &str) -> bool,
+    ) -> Result<Vec<Symbol>, ElfError> {
+        let mut found: Vec<Symbol> = Vec::new();
+        for table in self.symbol_tables() {
+            let places = table.find_names_with(self, piece, accepts)?;
+            if places.is_empty() {
+                continue;
+            }
+            table.find_symbols(self, Sort::Function, &places, |symbol, _| {
+                if !found.iter().any(|known| known.address == symbol.address) {
+                    found.push(symbol);
+                }
+            })?;
+        }
+        Ok(found)
+    }
+
     fn symbols_of(&self, sort: Sort, names: &[&'static str]) -> Result<Symbols, ElfError> {
         let mut symbols = Symbols::default();
         for table in self.symbol_tables() {
             let places = table.find_names(self, names)?;
             if !places.is_empty() {
-                table.find_symbols(self, sort, &places, &mut symbols)?;
+                table.find_symbols(self, sort, &places, |symbol, rank| symbols.offer(symbol, rank))?;
             }
         }
         Ok(symbols)
@@ -184,12 +207,38 @@ impl Table {
         Ok(places)
     }
 
+    /// The places of all accepted names that have a piece in them.
+    fn find_names_with(
+        &self,
+        binary: &Binary<'_>,
+        piece: &'static str,
+        accepts: fn(name: &str, piece: &str) -> bool,
+    ) -> Result<Vec<Place>, ElfError> {
+        let finder = memmem::Finder::new(piece);
+        let mut places = Vec::new();
+        binary.source.walk(self.strings, LONGEST_MANGLED, "the symbol names", |at, bytes| {
+            for hit in finder.find_iter(bytes) {
+                let start = memrchr(0, &bytes[..hit]).map_or(0, |zero| zero + 1);
+                let end = hit + memchr(0, &bytes[hit..]).unwrap_or(bytes.len() - hit);
+                // A name that is cut is whole in the piece before or after this one.
+                let name = bytes.get(start..end).and_then(|name| std::str::from_utf8(name).ok());
+                if name.is_some_and(|name| accepts(name, piece)) {
+                    places.push(Place { offset: at + start as u64, name: piece });
+                }
+            }
+            if places.len() < MOST_PLACES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        places.sort_unstable_by_key(|place| place.offset);
+        places.dedup_by_key(|place| place.offset);
+        Ok(places)
+    }
+
     fn find_symbols(
         &self,
         binary: &Binary<'_>,
         sort: Sort,
         places: &[Place],
-        symbols: &mut Symbols,
+        mut found: impl FnMut(Symbol, Rank),
     ) -> Result<(), ElfError> {
         let bounds = places[0].offset..=places[places.len() - 1].offset;
         binary.source.walk(self.symbols, 0, "the symbol table", |_, piece| {
@@ -199,7 +248,7 @@ impl Table {
                     && let Ok(place) = places.binary_search_by_key(&name_at, |place| place.offset)
                     && let Some((symbol, rank)) = self.candidate(binary, sort, entry, places[place].name)
                 {
-                    symbols.offer(symbol, rank);
+                    found(symbol, rank);
                 }
             }
             ControlFlow::Continue(())

@@ -30,6 +30,29 @@ pub(crate) fn gnutls(binary: &Binary<'_>) -> Option<String> {
     <[String; 1]>::try_from(texts).ok().map(|[text]| text)
 }
 
+/// Such as `NSS 3.87.1`, of what it says to `what(1)`; `None` if there are several.
+pub(crate) fn nss(binary: &Binary<'_>) -> Option<String> {
+    let texts = different(binary, NSS_WHAT, |piece, hit| {
+        let text = &piece[hit + "Version: ".len()..piece.len().min(hit + LONGEST)];
+        let numbers = text["NSS ".len()..].iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.');
+        Some(String::from_utf8_lossy(&text[.."NSS ".len() + numbers.count()]).into_owned())
+    });
+    <[String; 1]>::try_from(texts).ok().map(|[text]| text)
+}
+
+/// Such as `rustls 0.23.43`, of the paths of its sources in messages of panics; `None` if there are several.
+pub(crate) fn rustls(binary: &Binary<'_>) -> Option<String> {
+    let texts = different(binary, b"/rustls-0.", |piece, hit| {
+        let text = &piece[hit + "/rustls-".len()..piece.len().min(hit + LONGEST)];
+        let number = &text[..memmem::find(text, b"/src/")?];
+        let is_number = number.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
+        is_number.then(|| format!("rustls {}", String::from_utf8_lossy(number)))
+    });
+    <[String; 1]>::try_from(texts).ok().map(|[text]| text)
+}
+
+const NSS_WHAT: &[u8] = b"Version: NSS ";
+
 const GNUTLS_LOG: &[u8] = b"Enabled GnuTLS ";
 
 /// All different texts that `read` makes of a constant with these bytes in it, and where they are.

@@ -19,7 +19,7 @@ use crate::connection::Limits;
 use crate::content::{Content, Units};
 use crate::held::Held;
 use crate::notes::{Note, Notes};
-use crate::part::{Direction, End, Kind, Part};
+use crate::part::{Direction, End, Kind, Part, Protocol};
 use crate::session::{Flow, Next, Out, Session, lane, raw, release};
 use crate::sniff::Verdict;
 use crate::websocket::Handshake;
@@ -62,6 +62,10 @@ enum Scan<'a> {
 }
 
 impl Session for Http1 {
+    fn protocol(&self) -> Protocol {
+        Protocol::Http1
+    }
+
     fn push<'b>(&mut self, dir: Direction, bytes: &'b [u8], held: &mut Held, out: &mut Out<'_>) -> Flow<'b> {
         self.doubt(dir, bytes, out);
         let mut rest = bytes;

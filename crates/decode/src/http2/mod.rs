@@ -17,7 +17,7 @@ use self::streams::Streams;
 use crate::connection::Limits;
 use crate::held::Held;
 use crate::notes::{Note, Notes};
-use crate::part::{Direction, Part, Whole};
+use crate::part::{Direction, Part, Protocol, Whole};
 use crate::session::{Flow, Next, Out, Session, framing, lane, raw, recognised, release};
 use crate::sniff::Verdict;
 
@@ -291,6 +291,10 @@ impl Http2 {
 }
 
 impl Session for Http2 {
+    fn protocol(&self) -> Protocol {
+        Protocol::Http2
+    }
+
     fn push<'b>(&mut self, dir: Direction, bytes: &'b [u8], held: &mut Held, out: &mut Out<'_>) -> Flow<'b> {
         if let Place::Lost = self.sides[dir as usize].place {
             if recognised(dir, bytes, held, self.limits.head, out, sniff).is_none() {

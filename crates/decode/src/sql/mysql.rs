@@ -6,7 +6,7 @@ use super::secret::without_passwords;
 use crate::connection::Limits;
 use crate::held::Held;
 use crate::notes::{Note, Notes};
-use crate::part::{Direction, Exchange, Part, Whole};
+use crate::part::{Direction, Exchange, Part, Protocol, Whole};
 use crate::session::{Flow, Next, Out, Session, framing, lane, raw};
 use crate::sniff::Verdict;
 
@@ -352,6 +352,10 @@ impl MySql {
 type Shown = (&'static str, Vec<u8>, Option<Exchange>);
 
 impl Session for MySql {
+    fn protocol(&self) -> Protocol {
+        Protocol::MySql
+    }
+
     fn push<'b>(&mut self, dir: Direction, bytes: &'b [u8], _: &mut Held, out: &mut Out<'_>) -> Flow<'b> {
         let mut rest = bytes;
         while !rest.is_empty() {

@@ -7,7 +7,7 @@ use self::inflate::Inflate;
 use crate::connection::Limits;
 use crate::held::Held;
 use crate::notes::{Note, Notes};
-use crate::part::{Direction, End, Head, Kind, Part, Whole};
+use crate::part::{Direction, End, Head, Kind, Part, Protocol, Whole};
 use crate::session::{Flow, Next, Out, Session, lane, raw};
 
 /// What both sides agreed on.
@@ -91,6 +91,10 @@ impl WebSocket {
 }
 
 impl Session for WebSocket {
+    fn protocol(&self) -> Protocol {
+        Protocol::WebSocket
+    }
+
     fn push<'b>(&mut self, dir: Direction, bytes: &'b [u8], _: &mut Held, out: &mut Out<'_>) -> Flow<'b> {
         let side = &mut self.sides[dir as usize];
         let mut rest = bytes;

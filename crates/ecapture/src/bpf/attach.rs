@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use libbpf_rs::{Link, Object, ProgramMut, UprobeMultiOpts, UprobeOpts};
 use serde::{Deserialize, Serialize};
 
-use super::described::{GoHook, ObjectKeys, SecretHook};
+use super::described::{GoHook, ObjectKeys, SecretHook, TakenHook};
 use super::foreign::{Foreign, ForeignSite};
 use super::load::Programs;
 use super::text::TextHook;
@@ -27,6 +27,8 @@ pub struct Moves {
     pub length: u8,
     /// How many bytes were moved.
     pub result: Moved,
+    /// The buffer is an array of `struct iovec`, and `length` has their number.
+    pub vectors: bool,
 }
 
 /// Where a call says how many bytes it moved.
@@ -34,6 +36,8 @@ pub struct Moves {
 pub enum Moved {
     /// It returns the number.
     Count,
+    /// The same, unless this argument has `MSG_PEEK`.
+    Unpeeked(u8),
     /// It returns 1 and stores the number where this argument points.
     Out(u8),
     /// It returns the number, and the bytes came from a file.
@@ -42,6 +46,8 @@ pub enum Moved {
     Size,
     /// The same; or it keeps the bytes, and a later call returns how many.
     Resumed,
+    /// It returns two words: if the first is even, the second is the number.
+    Pair,
 }
 
 /// What runs at a place.
@@ -49,6 +55,8 @@ pub enum Moved {
 pub enum Place {
     /// Around a call that moves plaintext.
     Call(Moves),
+    /// At a call that gets decrypted bytes, all of which count.
+    Taken(Box<TakenHook>),
     /// Around a call that sends, from the object in argument 1, what was captured when the library took it.
     Flush,
     /// After a call that returns a new TLS object.
@@ -61,6 +69,12 @@ pub enum Place {
     Untie,
     /// At a call that hands over a TLS secret.
     Secret(Box<SecretHook>),
+    /// At a call that begins to compute a TLS secret; it is not there yet.
+    Derive(Box<SecretHook>),
+    /// At a call that takes bytes of which a MAC is computed.
+    MacInput,
+    /// Around a call that gives out a MAC.
+    MacOutput,
     /// Around a call that makes the handshake of the object in argument 1, and returns 1 when it is complete.
     Handshake,
     /// At a call that knows a command or a statement.
@@ -70,7 +84,9 @@ pub enum Place {
     /// Around a call of a Go program that moves plaintext; with the offsets in the file of all its returns.
     Go(Box<GoHook>, Vec<u64>),
     /// At a call of a Go program that begins the connection of an object: an earlier one is over.
-    GoEnd(Box<GoHook>),
+    GoBegin(Box<GoHook>),
+    /// At a call of a Go program that closes the connection of an object.
+    GoClose(Box<GoHook>),
 }
 
 /// One function of a file to hook.
@@ -153,12 +169,15 @@ fn cookie(moves: &Moves, keys: u64) -> u64 {
         Moved::File => (2, 0),
         Moved::Size => (4, 0),
         Moved::Resumed => (5, 0),
+        Moved::Pair => (8, 0),
+        Moved::Unpeeked(flags) => (9, flags),
     };
     u64::from(moves.object)
         | u64::from(moves.buffer) << 4
         | u64::from(out) << 8
         | result << 12
         | u64::from(moves.sent) << 16
+        | u64::from(moves.vectors) << 17
         | u64::from(moves.length) << 20
         | keys << 32
 }
@@ -170,6 +189,9 @@ fn handshake_cookie(keys: u64) -> u64 {
 
 /// The same for a call that sends what was captured before.
 const FLUSH_COOKIE: u64 = 1 | 6 << 12 | 1 << 16;
+
+/// The same for a call that gives out a MAC: `(context, out, *length, room)`.
+const MAC_COOKIE: u64 = 1 | 2 << 4 | 3 << 8 | 10 << 12;
 
 /// The same for a call that makes an object.
 fn new_cookie(out: u8) -> u64 {
@@ -194,7 +216,7 @@ fn around(offset: usize, cookie: u64, number: u32, sessions: bool) -> Vec<Probe>
 }
 
 /// Every program of an attached probe. The return of a call before its start, as in [`around`].
-const PROGRAMS: [&str; 13] = [
+const PROGRAMS: [&str; 17] = [
     "call_session",
     "new_session",
     "call_exit",
@@ -203,11 +225,15 @@ const PROGRAMS: [&str; 13] = [
     "object_end",
     "object_untie",
     "secret",
+    "secret_derive",
+    "secret_mac",
+    "bytes_taken",
     "text_after",
     "text_at",
     "go_return",
     "go_enter",
-    "go_end",
+    "go_begin",
+    "go_close",
 ];
 
 impl Programs {
@@ -290,10 +316,15 @@ impl Programs {
             Place::New => one("object_new", When::Return, 0),
             Place::End => one("object_end", When::Entry, 0),
             Place::Untie => one("object_untie", When::Entry, 0),
+            Place::Taken(taken) => one("bytes_taken", When::Entry, self.index_of(&**taken)?),
             Place::Text(text) => one("text_at", When::Entry, self.index_of(text)?),
             Place::TextAfter(text) => one("text_after", When::Return, self.index_of(text)?),
+            Place::Derive(secret) => one("secret_derive", When::Entry, self.index_of(&**secret)?),
+            Place::MacInput => one("secret_mac", When::Entry, 0),
+            Place::MacOutput => around(offset, MAC_COOKIE, number, sessions),
             Place::Secret(secret) => one("secret", When::Entry, self.index_of(&**secret)?),
-            Place::GoEnd(hook) => one("go_end", When::Entry, self.index_of(&**hook)?),
+            Place::GoBegin(hook) => one("go_begin", When::Entry, self.index_of(&**hook)?),
+            Place::GoClose(hook) => one("go_close", When::Entry, self.index_of(&**hook)?),
             Place::Go(hook, returns) => {
                 let cookie = self.index_of(&**hook)?;
                 let probe = |program, offset| Probe { program, when: When::Entry, offset, cookie };

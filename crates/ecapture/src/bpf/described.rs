@@ -66,6 +66,8 @@ pub enum Label {
     Sized(Chain, Chain),
     /// Known beforehand.
     Fixed(Cow<'static, str>),
+    /// `CLIENT_RANDOM`, if the C string at the address is `key expansion`.
+    KeyExpansion(Chain),
 }
 
 /// Where an object has its keys, by chains from [`Start::Object`].
@@ -215,6 +217,7 @@ impl Described for SecretHook {
                 fixed.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
                 (2, None, None)
             }
+            Label::KeyExpansion(at) => (3, Some(at), None),
         };
         let chains = [
             self.object.as_ref(),
@@ -294,6 +297,34 @@ impl Described for GoHook {
         bytes.extend(self.sockets.iter().flat_map(|distance| distance.to_ne_bytes()));
         bytes.extend(u32::from(self.sent).to_ne_bytes());
         bytes.extend([0; 4]);
+        Some(bytes)
+    }
+}
+
+/// Where a function that gets decrypted bytes has them, at its entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenHook {
+    /// The TLS object.
+    pub object: Chain,
+    /// Address of the bytes.
+    pub buffer: Chain,
+    /// How many.
+    pub length: Chain,
+}
+
+impl TakenHook {
+    /// Bytes of `struct taken_hook`.
+    pub(super) const LEN: usize = 3 * Chain::LEN;
+}
+
+impl Described for TakenHook {
+    const TABLE: &'static str = "taken_hooks";
+
+    fn to_bytes(&self) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(Self::LEN);
+        for chain in [&self.object, &self.buffer, &self.length] {
+            bytes.extend(chain.to_bytes()?);
+        }
         Some(bytes)
     }
 }

@@ -88,6 +88,8 @@ struct secret_event {
 	char label[LABEL_LEN]; /* ends with a NUL, unless it is too long */
 	__u8 client_random[RANDOM_LEN];
 	__u8 secret[SECRET_LEN];
+	/* The label of the key schedule by which it was computed, and `label` only ends it; empty: not known. */
+	char computed[LABEL_LEN];
 };
 
 /* Bytes around the exporter secret of TLS 1.3, where OpenSSL keeps the others. */
@@ -175,6 +177,7 @@ enum label_kind {
 	LABEL_TEXT = 0, /* `label` is the address of a C string */
 	LABEL_SIZED = 1, /* and `label_length` says where it ends */
 	LABEL_FIXED = 2, /* `fixed` is the label */
+	LABEL_KEY_EXPANSION = 3, /* CLIENT_RANDOM, if `label` is the address of "key expansion" */
 };
 
 /* Where a function that hands over secrets has them. */
@@ -211,6 +214,13 @@ struct go_hook {
 	__u32 pad;
 };
 
+/* Where a function that gets decrypted bytes has them, at its entry. */
+struct taken_hook {
+	struct chain object;
+	struct chain buffer;
+	struct chain length;
+};
+
 /* Entries of each table of descriptions; the first is never used, or stands for "none". */
 #define MOST_DESCRIBED 1024
 
@@ -225,13 +235,15 @@ struct foreign_site {
  * The attach cookie describes a hook of the shape "plaintext call":
  * which arguments (1-based, 0 = none) hold what, and how the result is read.
  * That of the shape "secret" is an index in secret_hooks, that of functions of
- * Go one in go_hooks.
+ * Go one in go_hooks, that of functions that get decrypted bytes one in taken_hooks.
  */
 #define HOOK_OBJECT(c) ((c)&0xf)
 #define HOOK_BUFFER(c) ((c) >> 4 & 0xf)
 #define HOOK_OUT(c) ((c) >> 8 & 0xf)
 #define HOOK_RESULT(c) ((c) >> 12 & 0xf)
 #define HOOK_SENT(c) ((c) >> 16 & 1)
+#define HOOK_VECTORS(c) \
+	((c) >> 17 & 1) /* the buffer is an array of iovecs, LENGTH has their number */
 #define HOOK_LENGTH(c) ((c) >> 20 & 0xf)
 #define HOOK_KEYS(c) ((c) >> 32 & 0xffff) /* index in object_keys; 0: none */
 #define HOOK_NUMBER(c) \
@@ -246,6 +258,9 @@ enum hook_result {
 	RESULT_RESUMED = 5, /* the same; or the bytes are kept, and a later call says how many */
 	RESULT_FLUSH = 6, /* what calls inside of it move counted before */
 	RESULT_MADE = 7, /* int: 0 when there is a new object at argument OUT */
+	RESULT_PAIR = 8, /* two words: if the first is even, the second has the bytes */
+	RESULT_UNPEEKED = 9, /* as RESULT_COUNT, unless argument OUT has MSG_PEEK */
+	RESULT_MAC = 10, /* int: 0 when there is a MAC of *(u32 *)argument OUT bytes */
 };
 
 /* Constants fixed at load time, so that what is not asked for costs nothing. */

@@ -104,12 +104,14 @@ pub enum Source<'a> {
 /// A TLS secret, as the library named it: not checked.
 #[derive(Debug)]
 pub struct Secret<'a> {
-    /// Its name in a key log.
+    /// Its name in a key log; or the end of [`computed`](Self::computed).
     pub label: &'a [u8],
     /// The ClientHello's random.
     pub client_random: &'a [u8; 32],
     /// The secret; `None` if it is longer than any.
     pub secret: Option<&'a [u8]>,
+    /// The label of the key schedule by which it was computed; empty where the library names it.
+    pub computed: &'a [u8],
 }
 
 /// What the object of an open connection holds. What could not be read is `None`.
@@ -273,9 +275,14 @@ impl<'a> Secret<'a> {
         let label: &[u8; 40] = fields.bytes()?;
         let client_random = fields.bytes()?;
         let secret: &[u8; 64] = fields.bytes()?;
-        let label = label.split(|byte| *byte == 0).next().unwrap_or_default();
-        Ok(Self { label, client_random, secret: secret.get(..length) })
+        let computed: &[u8; 40] = fields.bytes()?;
+        let [label, computed] = [label, computed].map(until_nul);
+        Ok(Self { label, client_random, secret: secret.get(..length), computed })
     }
+}
+
+fn until_nul(text: &[u8; 40]) -> &[u8] {
+    text.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 const READ_RANDOM: u32 = 1;
@@ -408,7 +415,7 @@ pub(super) mod tests {
     use libbpf_rs::btf::{Btf, HasSize};
 
     use super::*;
-    use crate::bpf::described::{Chain, GoHook, ObjectKeys, SecretHook};
+    use crate::bpf::described::{Chain, GoHook, ObjectKeys, SecretHook, TakenHook};
     use crate::bpf::load::objects;
     use crate::bpf::text::TextHook;
 
@@ -440,7 +447,7 @@ pub(super) mod tests {
     /// Everything in this file reads or writes at these offsets.
     #[test]
     fn layouts_are_those_of_event_h() {
-        let expected: [Layout<'_>; 13] = [
+        let expected: [Layout<'_>; 14] = [
             ("event_head", HEAD, &[("kind", 0), ("tid", 4), ("stream", 8), ("time", 16)]),
             ("data_event", HEAD + 16, &[("head", 0), ("position", 24), ("length", 32), ("flags", 36)]),
             ("stream_event", HEAD + 24, &[("head", 0), ("pid", 24), ("uid", 28), ("comm", 32)]),
@@ -481,7 +488,7 @@ pub(super) mod tests {
             ),
             (
                 "secret_event",
-                HEAD + 144,
+                HEAD + 184,
                 &[
                     ("head", 0),
                     ("pid", 24),
@@ -489,6 +496,7 @@ pub(super) mod tests {
                     ("label", 32),
                     ("client_random", 72),
                     ("secret", 104),
+                    ("computed", 168),
                 ],
             ),
             (
@@ -534,6 +542,7 @@ pub(super) mod tests {
                     ("pad", 140),
                 ],
             ),
+            ("taken_hook", TakenHook::LEN, &[("object", 0), ("buffer", 24), ("length", 48)]),
             (
                 "object_keys",
                 ObjectKeys::LEN,

@@ -261,13 +261,14 @@ fn load_object(plan: &Plan, socket_programs: &[&str], hook: u64, share: Option<&
         program.set_autoload(match name.as_str() {
             "call_session" | "new_session" | "call_return" => features.uprobe_session,
             "call_enter" | "call_exit" => !features.uprobe_session,
-            "secret" => subject.secrets,
+            secret if secret.starts_with("secret") => subject.secrets,
+            "bytes_taken" => subject.plaintext,
             go if go.starts_with("go_") => subject.plaintext,
             socket if socket.starts_with("socket_") => socket_programs.contains(&socket),
             _ => true,
         });
-        let single = ["call_enter", "call_exit", "call_return", "secret"];
-        let families = ["object_", "text_", "go_"];
+        let single = ["call_enter", "call_exit", "call_return", "bytes_taken"];
+        let families = ["object_", "secret", "text_", "go_"];
         let is_uprobe =
             families.iter().any(|family| name.starts_with(family)) || single.contains(&name.as_str());
         if features.uprobe_multi && is_uprobe {

@@ -12,7 +12,7 @@ mod ring;
 mod text;
 
 pub use attach::{Attachment, Hook, Moved, Moves, Place, Returns};
-pub use described::{Chain, GoHook, Label, MasterSecret, ObjectKeys, SecretHook, Start};
+pub use described::{Chain, GoHook, Label, MasterSecret, ObjectKeys, SecretHook, Start, TakenHook};
 pub use event::{Body, Counter, Counters, Data, Event, Object, Peer, Secret, Source, StreamInfo, Window};
 pub use features::Features;
 pub use foreign::ForeignSite;
@@ -20,5 +20,5 @@ pub use libbpf_rs::Link;
 pub use load::{Cgroup, Plan, Programs, Scope, Shape, Subject};
 pub use packets::{Expression, Interface, LinkType, MOST_SNAPLEN, Packet, PacketChoice, Packets};
 pub use ready::KeepReady;
-pub use ring::{Block, Ring, events};
+pub use ring::{Block, Ring, events, lend, take_turns};
 pub use text::{Field, FieldKind, MOST_FIELDS, TextEvent, TextHook, Values};

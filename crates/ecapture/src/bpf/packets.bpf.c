@@ -38,6 +38,13 @@ struct {
 	__type(value, __u32);
 } captures SEC(".maps");
 
+/* The last of the ring is for secrets: without them all packets of a connection would be worth nothing. */
+static __always_inline bool is_full_for_packets(void)
+{
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >
+	       bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 16 * 15;
+}
+
 /* bpf_ringbuf_reserve wants a constant, so records come in a few sizes. Answers whether there was room. */
 static __always_inline bool copy_class(struct __sk_buff *skb, const struct packet_event *head,
 				       __u32 class)
@@ -93,7 +100,7 @@ static __always_inline void capture(struct __sk_buff *skb, struct interface *int
 	if (owner)
 		head.owner = *owner;
 	__sync_fetch_and_add(&interface->packets, 1);
-	if (!copy(skb, &head))
+	if (is_full_for_packets() || !copy(skb, &head))
 		__sync_fetch_and_add(&interface->dropped, 1);
 }
 

@@ -96,6 +96,63 @@ static __always_inline __u32 emit_chunk(struct chunks *chunks, __u32 length)
 }
 #endif
 
+#define MOST_VECTORS 1024 /* IOV_MAX */
+
+#ifndef ECAPTURE_LEGACY
+/* False: there is no other one that can be read. */
+static __always_inline bool next_vector(struct chunks *chunks)
+{
+	__u64 vector[2];
+
+	if (!chunks->vectors_left ||
+	    bpf_probe_read_user(vector, sizeof(vector), (void *)chunks->vectors))
+		return false;
+	chunks->vectors_left--;
+	chunks->vectors += sizeof(vector);
+	chunks->buffer = vector[0];
+	chunks->here = vector[1] < chunks->left ? vector[1] : chunks->left;
+	return true;
+}
+
+static long emit_vector(__u32 index, void *context)
+{
+	struct chunks *chunks = *(struct chunks **)context;
+	__u32 failed, length;
+
+	if (!chunks->here && !next_vector(chunks)) {
+		count(COUNT_UNREADABLE, chunks->left);
+		return 1;
+	}
+	if (!chunks->here)
+		return 0;
+	length = clamp_to(chunks->here, CHUNK_MAX);
+	chunks->head.length = length;
+	failed = emit_chunk(chunks, length);
+	if (failed)
+		count(failed, length);
+	chunks->head.position += length;
+	chunks->buffer += length;
+	chunks->here -= length;
+	chunks->left -= length;
+	return !chunks->left;
+}
+
+/* Each round ends a vector or moves a whole chunk. */
+static __always_inline void emit_vectors(struct chunks *chunks)
+{
+	__u64 rounds = (chunks->left >> 16) + 2 * MOST_VECTORS;
+
+	chunks->here = 0;
+	bpf_loop(rounds < 1 << 23 ? rounds : 1 << 23, emit_vector, &chunks, 0);
+}
+#else
+/* There is no loop that is long enough. */
+static __always_inline void emit_vectors(struct chunks *chunks)
+{
+	count(COUNT_TOO_LONG, chunks->left);
+}
+#endif
+
 static long emit_next(__u32 index, void *context)
 {
 	struct chunks *chunks = *(struct chunks **)context;

@@ -10,7 +10,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use crossbeam_channel::{Receiver, bounded};
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, bounded};
 use libbpf_rs::{MapHandle, RingBuffer, RingBufferBuilder};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
@@ -20,6 +21,28 @@ use super::event::Event;
 
 /// Records, each behind its length.
 pub type Block = Vec<u8>;
+
+/// A block whose bytes can be kept without copying them; it goes back to `used` when nobody has any of them.
+pub fn lend(block: Block, used: &Sender<Block>) -> Bytes {
+    Bytes::from_owner(Lent { block, used: used.clone() })
+}
+
+struct Lent {
+    block: Block,
+    used: Sender<Block>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.block
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let _ = self.used.try_send(mem::take(&mut self.block)); // freed when there are enough
+    }
+}
 
 /// Bytes of a block; it holds at least one record of any size.
 pub const BLOCK: usize = 1 << 20;
@@ -35,8 +58,8 @@ pub struct Ring {
 
 impl Ring {
     /// Starts reading. `send` may block; records then wait in the kernel until it is full, where those that are
-    /// lost are counted. Used blocks come back through `used`. `ready` runs on the thread, once it needs no
-    /// more of the kernel than to read.
+    /// lost are counted. Used blocks come back through `used`. `is_urgent`: before all others, if permitted.
+    /// `ready` runs on the thread, once it needs no more of the kernel than to read.
     ///
     /// # Errors
     /// The ring buffer can not be mapped.
@@ -44,6 +67,7 @@ impl Ring {
         map: MapHandle,
         send: impl Fn(Block) -> bool + Send + 'static,
         used: Receiver<Block>,
+        is_urgent: bool,
         ready: impl FnOnce() + Send + 'static,
     ) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
@@ -57,7 +81,9 @@ impl Ring {
                     return Ok(());
                 }
             };
-            run_first();
+            if is_urgent {
+                run_first();
+            }
             ready();
             let _ = started.send(Ok(()));
             reader.run(&stopping)
@@ -151,6 +177,17 @@ fn fresh(used: &Receiver<Block>) -> Block {
             block
         },
     )
+}
+
+/// Lets this thread wait for its turn like any other, and not interrupt who runs when it has something to do. On a busy
+/// machine, who sends at full speed waits for all others after each interruption.
+pub fn take_turns() {
+    let _ = rustix::process::setpriority_process(None, 0);
+    let none = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the parameter outlives the call; 0 is the calling thread.
+    if unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const none) } != 0 {
+        tracing::debug!("a thread for packets may interrupt others: {}", std::io::Error::last_os_error());
+    }
 }
 
 /// The records of a block.

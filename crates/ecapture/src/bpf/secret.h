@@ -6,6 +6,10 @@
  *
  * And connections whose secrets were not handed over while we watched: at the
  * first call that shows that one is open, what its object holds is copied.
+ *
+ * A library may keep secrets where no address leads to (NSS). Then one function
+ * says for which connection its thread computes one, and the functions for MACs
+ * what of, and what it is.
  */
 #ifndef ECAPTURE_SECRET_H
 #define ECAPTURE_SECRET_H
@@ -24,6 +28,34 @@ struct {
 	__type(value, struct object_keys);
 } object_keys SEC(".maps");
 
+#define CLIENT_RANDOM "CLIENT_RANDOM"
+/* RFC 5246, section 6.3 */
+#define KEY_EXPANSION "key expansion"
+
+/* clang makes a call of memcmp of more than a few bytes. */
+static __always_inline bool is_text(const char *bytes, const char *text, __u32 length)
+{
+	bool same = true;
+
+#pragma unroll
+	for (__u32 i = 0; i < length; i++)
+		same &= bytes[i] == text[i];
+	return same;
+}
+
+/* A function that computes keys from secrets computes other things as well. */
+static __always_inline bool is_other(struct pt_regs *ctx, const struct secret_hook *hook)
+{
+	char label[sizeof(KEY_EXPANSION)];
+	__u64 at;
+
+	if (hook->label_kind != LABEL_KEY_EXPANSION)
+		return false;
+	return !find(ctx, &hook->label, &at) ||
+	       bpf_probe_read_user(label, sizeof(label), (void *)at) ||
+	       !is_text(label, KEY_EXPANSION, sizeof(label));
+}
+
 static __always_inline bool read_label(struct pt_regs *ctx, const struct secret_hook *hook,
 				       char *label)
 {
@@ -31,6 +63,10 @@ static __always_inline bool read_label(struct pt_regs *ctx, const struct secret_
 
 	if (hook->label_kind == LABEL_FIXED) {
 		__builtin_memcpy(label, hook->fixed, LABEL_LEN);
+		return true;
+	}
+	if (hook->label_kind == LABEL_KEY_EXPANSION) {
+		__builtin_memcpy(label, CLIENT_RANDOM, sizeof(CLIENT_RANDOM));
 		return true;
 	}
 	if (!find(ctx, &hook->label, &at))
@@ -64,7 +100,7 @@ int secret(struct pt_regs *ctx)
 	__u64 now = bpf_ktime_get_ns(), object;
 	struct stream *stream = 0;
 
-	if (!hook || !in_scope(pid))
+	if (!hook || !in_scope(pid) || is_other(ctx, hook))
 		return 0;
 	if (!read_secret(ctx, hook, &event)) {
 		count(COUNT_NO_SECRET, 0);
@@ -84,6 +120,114 @@ int secret(struct pt_regs *ctx)
 	if (stream)
 		stream->keyed = 1;
 	return 0;
+}
+
+/* A call that computes a secret of a connection. */
+SEC("uprobe")
+int secret_derive(struct pt_regs *ctx)
+{
+	__u32 index = hook_of(ctx);
+	struct secret_hook *hook = bpf_map_lookup_elem(&secret_hooks, &index);
+	__u64 object, client_random;
+	struct thread *thread;
+	struct due *due;
+
+	if (!hook || !in_scope(bpf_get_current_pid_tgid() >> 32))
+		return 0;
+	thread = thread_get();
+	if (!thread) {
+		count(COUNT_NO_SECRET, 0);
+		return 0;
+	}
+	due = &thread->due;
+	due->object = 0;
+	due->context = 0;
+	if (find(ctx, &hook->object, &object) && read_label(ctx, hook, due->label) &&
+	    find(ctx, &hook->client_random, &client_random) &&
+	    !bpf_probe_read_user(due->client_random, RANDOM_LEN, (void *)client_random))
+		due->object = object;
+	else
+		count(COUNT_NO_SECRET, 0);
+	return 0;
+}
+
+#define TLS13 "tls13 "
+
+/* What a secret of TLS 1.3 is the MAC of begins so: HkdfLabel of RFC 8446, section 7.1. */
+struct hkdf_label {
+	__u8 length[2];
+	__u8 size; /* of the label, with what all begin with */
+	char tls13[sizeof(TLS13) - 1];
+};
+
+/* A MAC of more bytes, (context, bytes, length). */
+SEC("uprobe")
+int secret_mac(struct pt_regs *ctx)
+{
+	__u64 bytes = PT_REGS_PARM2(ctx), length = (__u32)PT_REGS_PARM3(ctx);
+	struct thread *thread = thread_find();
+	struct hkdf_label head;
+	struct due *due;
+
+	if (!thread || !thread->due.object)
+		return 0;
+	due = &thread->due;
+	if (length < sizeof(head) || bpf_probe_read_user(&head, sizeof(head), (void *)bytes) ||
+	    !is_text(head.tls13, TLS13, sizeof(head.tls13)) || head.size <= sizeof(head.tls13))
+		return 0;
+	__builtin_memset(due->computed, 0, sizeof(due->computed));
+	if (bpf_probe_read_user(due->computed, clamp_to(head.size - sizeof(head.tls13), LABEL_LEN),
+				(void *)bytes + sizeof(head)))
+		return 0;
+	due->length = head.length[0] << 8 | head.length[1];
+	due->context = PT_REGS_PARM1(ctx);
+	return 0;
+}
+
+/* Whether a call may matter: of those that give out a MAC only that of the secret that is due. */
+static __always_inline bool is_due(struct pt_regs *ctx, const struct thread *thread)
+{
+	return HOOK_RESULT(hook_of(ctx)) != RESULT_MAC ||
+	       (thread->due.object && thread->due.context == PT_REGS_PARM1(ctx));
+}
+
+static __always_inline bool fill_due(struct secret_event *event, const struct due *due,
+				     const struct frame *call)
+{
+	if (bpf_probe_read_user(&event->length, sizeof(event->length), (void *)call->out) ||
+	    event->length != due->length)
+		return false;
+	__builtin_memcpy(event->label, due->label, sizeof(event->label));
+	__builtin_memcpy(event->computed, due->computed, sizeof(event->computed));
+	__builtin_memcpy(event->client_random, due->client_random, sizeof(event->client_random));
+	return !bpf_probe_read_user(event->secret, clamp_to(event->length, SECRET_LEN),
+				    (void *)call->buffer);
+}
+
+/* The MAC that was given out is the secret that was due. */
+static __always_inline void computed(struct pt_regs *ctx, struct thread *thread,
+				     const struct frame *call)
+{
+	__u64 now = bpf_ktime_get_ns();
+	struct secret_event *event;
+	struct stream *stream;
+
+	if (HOOK_RESULT(call->hook) != RESULT_MAC || (__s32)PT_REGS_RC(ctx))
+		return;
+	stream = stream_get(thread->id >> 32, thread->due.object, now);
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event || !fill_due(event, &thread->due, call)) {
+		if (event)
+			bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);
+		count(COUNT_NO_SECRET, 0);
+	} else {
+		fill_head(&event->head, EVENT_SECRET, stream ? stream->id : 0, now);
+		event->pid = thread->id >> 32;
+		bpf_ringbuf_submit(event, wake_flag(sizeof(*event)));
+		if (stream)
+			stream->keyed = 1;
+	}
+	thread->due.object = 0;
 }
 
 /* The memory around the exporter secret, but none from before the struct that it is in. */

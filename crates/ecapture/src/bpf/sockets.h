@@ -163,12 +163,31 @@ static __always_inline bool describe_socket(struct peer *peer, struct sock *sk)
 	return true;
 }
 
+#ifdef ECAPTURE_LEGACY
+static __always_inline void tie_goroutine(struct sock *sk)
+{
+}
+#else
+/* In Go code a register holds the goroutine, also where it asks the kernel; not before Go 1.17 on x86_64. */
+static __always_inline void tie_goroutine(struct sock *sk)
+{
+	struct goroutine key = { .pid = bpf_get_current_pid_tgid() >> 32 };
+	struct peer *peer;
+
+	bpf_probe_read_kernel(&key.address, sizeof(key.address), &GOROUTINE(user_registers()));
+	peer = bpf_map_lookup_elem(&goroutine_sockets, &key);
+	if (peer && describe_socket(peer, sk))
+		peer->fd = descriptor_of(sk);
+}
+#endif
+
 static __always_inline void note_socket(struct sock *sk)
 {
 	struct thread *thread;
 
 	if (!untied_calls)
 		return;
+	tie_goroutine(sk);
 	thread = thread_find();
 	if (!thread || !awaits_socket(thread) || !describe_socket(&thread->peer, sk))
 		return;

@@ -18,6 +18,8 @@ struct stream {
 	__u32 keyed; /* a secret of it, or EVENT_OBJECT, is on the ring */
 	__u32 untied; /* user space knows a socket that it no longer has */
 	__u32 keeps; /* DATA_KEPT is on the ring, and no call has said yet how many */
+	__u32 calls; /* of Go: calls in progress */
+	__u32 closed; /* of Go: it ends with the last of them */
 	__u32 pad;
 };
 
@@ -65,7 +67,15 @@ static __always_inline void stream_announce(struct stream *stream, __u32 pid, __
 	stream->announced = 1;
 }
 
-static __always_inline struct stream *stream_get(__u32 pid, __u64 object, __u64 now)
+static __always_inline struct stream *stream_find(__u32 pid, __u64 object)
+{
+	struct stream_key key = { .object = object, .pid = pid };
+
+	return bpf_map_lookup_elem(&streams, &key);
+}
+
+/* User space does not know of it before it is announced. */
+static __always_inline struct stream *stream_make(__u32 pid, __u64 object)
 {
 	struct stream_key key = { .object = object, .pid = pid };
 	struct stream *stream = bpf_map_lookup_elem(&streams, &key);
@@ -75,28 +85,24 @@ static __always_inline struct stream *stream_get(__u32 pid, __u64 object, __u64 
 
 		bpf_map_update_elem(&streams, &key, &fresh, BPF_NOEXIST);
 		stream = bpf_map_lookup_elem(&streams, &key);
-		if (!stream)
-			return 0;
 	}
-	if (!stream->announced)
+	return stream;
+}
+
+static __always_inline struct stream *stream_get(__u32 pid, __u64 object, __u64 now)
+{
+	struct stream *stream = stream_make(pid, object);
+
+	if (stream && !stream->announced)
 		stream_announce(stream, pid, now);
 	return stream;
 }
 
 static __always_inline bool stream_is_keyed(__u32 pid, __u64 object)
 {
-	struct stream_key key = { .object = object, .pid = pid };
-	struct stream *stream = bpf_map_lookup_elem(&streams, &key);
+	struct stream *stream = stream_find(pid, object);
 
 	return stream && stream->keyed;
-}
-
-static __always_inline bool stream_is_tied(__u32 pid, __u64 object)
-{
-	struct stream_key key = { .object = object, .pid = pid };
-	struct stream *stream = bpf_map_lookup_elem(&streams, &key);
-
-	return stream && stream->tied;
 }
 
 /* Says which socket the object speaks through, once it was seen; or that it is no longer the one that was said. */
@@ -125,25 +131,44 @@ static __always_inline void stream_tie(struct stream *stream, struct thread *thr
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 }
 
+static __always_inline void emit_close(const struct stream *stream)
+{
+	struct close_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+
+	if (!event)
+		return;
+	fill_head(&event->head, EVENT_CLOSE, stream->id, bpf_ktime_get_ns());
+	event->received = stream->received;
+	event->sent = stream->sent;
+	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+}
+
 static __always_inline void stream_end(__u64 object)
 {
 	struct stream_key key = { .object = object, .pid = bpf_get_current_pid_tgid() >> 32 };
 	struct stream *stream = bpf_map_lookup_elem(&streams, &key);
 	struct thread *thread = thread_find();
-	struct close_event *event;
 
 	if (thread)
 		*tied_slot(thread, object) = 0;
 	if (!stream)
 		return;
-	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-	if (event) {
-		fill_head(&event->head, EVENT_CLOSE, stream->id, bpf_ktime_get_ns());
-		event->received = stream->received;
-		event->sent = stream->sent;
-		bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
-	}
+	if (stream->announced)
+		emit_close(stream);
 	bpf_map_delete_elem(&streams, &key);
+}
+
+/* The object begins a new connection, in which calls go on that are inside of it. */
+static __always_inline void stream_renew(struct stream *stream)
+{
+	if (stream->announced)
+		emit_close(stream);
+	stream->id = stream_id();
+	stream->received = 0;
+	stream->sent = 0;
+	stream->announced = 0;
+	stream->tied = 0;
+	stream->closed = 0;
 }
 
 static __always_inline void stream_untie(__u64 object)

@@ -34,6 +34,9 @@ struct chunks {
 	struct data_event head; /* of the next chunk */
 	__u64 buffer;
 	__u64 left;
+	__u64 vectors; /* the iovec that comes next */
+	__u64 vectors_left;
+	__u64 here; /* bytes left in the one before */
 };
 
 /* A part of a thread's own stack that is known to be in use: [low, high). */
@@ -55,6 +58,17 @@ struct foreign_key {
 	__u32 pad;
 };
 
+/* A secret that a thread computes (secret.h). */
+struct due {
+	__u64 object; /* 0: none */
+	__u64 context; /* of the MAC that it is; 0: not known yet */
+	__u32 length; /* that it has to have */
+	__u32 pad;
+	char label[LABEL_LEN];
+	char computed[LABEL_LEN];
+	__u8 client_random[RANDOM_LEN];
+};
+
 struct thread {
 	__u64 id; /* process and thread id */
 	struct own_stack own_stack;
@@ -67,6 +81,7 @@ struct thread {
 	__u32 untied; /* a call in progress has no known socket */
 	__u64 tied[TIED]; /* objects whose socket was reported; a cache, found by address */
 	struct peer peer;
+	struct due due;
 };
 
 #ifdef ECAPTURE_LEGACY

@@ -77,7 +77,9 @@ static __always_inline struct thread *caller(struct pt_regs *ctx)
 		count(COUNT_NO_STATE, 0);
 		return 0;
 	}
-	return in_scope(thread->id >> 32) && is_wanted(ctx, thread->id >> 32) ? thread : 0;
+	if (!in_scope(thread->id >> 32) || !is_wanted(ctx, thread->id >> 32))
+		return 0;
+	return is_due(ctx, thread) ? thread : 0;
 }
 
 static __always_inline void fill_frame(struct frame *frame, struct pt_regs *ctx,
@@ -91,13 +93,23 @@ static __always_inline void fill_frame(struct frame *frame, struct pt_regs *ctx,
 	frame->length = argument(ctx, HOOK_LENGTH(hook));
 	frame->out = argument(ctx, HOOK_OUT(hook));
 	frame->hook = hook;
-	frame->untied = settings.plaintext && *tied_slot(thread, object) != object;
+	frame->untied = settings.plaintext && HOOK_RESULT(hook) != RESULT_MAC &&
+			*tied_slot(thread, object) != object;
 	if (frame->untied)
 		await_socket(thread);
 	/* A peer may have its answer out before this call returns; what is received is there at the return. */
 	if (HOOK_SENT(hook))
 		frame->time = bpf_ktime_get_ns();
 }
+
+#define MSG_PEEK 2 /* PR_MSG_PEEK of NSPR, too */
+
+/* The second word of a result. */
+#if defined(__TARGET_ARCH_x86)
+#define PT_REGS_SECOND(ctx) ((ctx)->dx)
+#elif defined(__TARGET_ARCH_arm64)
+#define PT_REGS_SECOND(ctx) ((ctx)->user_regs.regs[1])
+#endif
 
 /* Bytes that the call moved, or 1 for a handshake; 0: none, or it failed. */
 static __always_inline __u64 moved(struct pt_regs *ctx, const struct frame *call)
@@ -120,7 +132,20 @@ static __always_inline __u64 moved(struct pt_regs *ctx, const struct frame *call
 		break;
 	case RESULT_FLUSH:
 	case RESULT_MADE:
+	case RESULT_MAC:
 		return 0;
+	case RESULT_UNPEEKED:
+		if ((__s32)result <= 0 || call->out & MSG_PEEK)
+			return 0;
+		bytes = (__s32)result;
+		break;
+	case RESULT_PAIR:
+		if (result & 1)
+			return 0;
+		bytes = PT_REGS_SECOND(ctx);
+		if (HOOK_VECTORS(call->hook))
+			return bytes;
+		break;
 	default:
 		if ((__s32)result <= 0)
 			return 0;
@@ -176,7 +201,7 @@ static __always_inline bool advance(struct data_event *head, struct stream *stre
 		head->flags |= DATA_RESUMED;
 	} else if (HOOK_RESULT(call->hook) == RESULT_FILE) {
 		head->flags |= DATA_FILE;
-	} else if (!call->buffer || bytes > call->length) {
+	} else if (!call->buffer || (bytes > call->length && !HOOK_VECTORS(call->hook))) {
 		count(COUNT_UNREADABLE, bytes);
 		return false;
 	}
@@ -213,6 +238,13 @@ static __always_inline void deliver(struct thread *thread, struct frame *call, _
 		return;
 	if (head.flags & (DATA_FILE | DATA_RESUMED)) {
 		emit_bare(&head);
+	} else if (HOOK_VECTORS(call->hook)) {
+		thread->chunks.head = head;
+		thread->chunks.vectors = call->buffer;
+		thread->chunks.vectors_left = call->length < MOST_VECTORS ? call->length :
+									    MOST_VECTORS;
+		thread->chunks.left = bytes;
+		emit_vectors(&thread->chunks);
 	} else if (bytes <= SMALL) {
 		emit_small(&head, call->buffer);
 	} else {
@@ -263,6 +295,7 @@ static __always_inline int leave(struct pt_regs *ctx)
 	if (call->untied)
 		await_no_socket();
 	made(ctx, call);
+	computed(ctx, thread, call);
 	bytes = moved(ctx, call);
 	if (!bytes) {
 		bytes = kept(ctx, call);
@@ -334,6 +367,7 @@ int call_return(struct pt_regs *ctx)
 	if (call->frame.untied)
 		await_no_socket();
 	made(ctx, &call->frame);
+	computed(ctx, thread, &call->frame);
 	bytes = moved(ctx, &call->frame);
 	if (!bytes) {
 		bytes = kept(ctx, &call->frame);
@@ -440,6 +474,35 @@ int object_untie(struct pt_regs *ctx)
 	return 0;
 }
 
+/* A function that gets bytes that were decrypted: all of them are there, and count. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MOST_DESCRIBED);
+	__type(key, __u32);
+	__type(value, struct taken_hook);
+} taken_hooks SEC(".maps");
+
+SEC("uprobe")
+int bytes_taken(struct pt_regs *ctx)
+{
+	__u32 index = hook_of(ctx);
+	struct taken_hook *hook = bpf_map_lookup_elem(&taken_hooks, &index);
+	struct thread *thread = thread_get();
+	struct frame call = {};
+
+	if (!hook || !in_scope(bpf_get_current_pid_tgid() >> 32))
+		return 0;
+	if (!thread || !find(ctx, &hook->object, &call.object) ||
+	    !find(ctx, &hook->buffer, &call.buffer) || !find(ctx, &hook->length, &call.length)) {
+		count(COUNT_NO_STATE, 0);
+		return 0;
+	}
+	if (call.length)
+		deliver(thread, &call, call.length, 0);
+	return 0;
+}
+
+#include "goroutine.h"
 #ifndef ECAPTURE_NO_BTF
 #include "sockets.h"
 #endif

@@ -36,7 +36,7 @@ pub struct Cli {
 /// Commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Capture the plaintext of TLS connections: OpenSSL, GnuTLS, programs that contain them, and Go programs.
+    /// Capture the plaintext of TLS connections: OpenSSL, GnuTLS, NSS, programs that contain them, and Go programs.
     ///
     /// Without options, every process on the machine is captured, those in containers included: running
     /// programs and those that start later.
@@ -52,6 +52,15 @@ pub enum Command {
     /// Exit codes: 0 stopped as asked, 1 could not start, 2 stopped early because of an error.
     #[command(visible_alias = "gnu")]
     Gnutls(Gnutls),
+
+    /// Capture the plaintext of TLS connections of NSS only: Firefox, Thunderbird and others.
+    ///
+    /// As `tls` does, which has NSS among its libraries. Of what a program reads and writes by NSPR, only what passes
+    /// through TLS is shown.
+    ///
+    /// Exit codes: 0 stopped as asked, 1 could not start, 2 stopped early because of an error.
+    #[command(visible_alias = "nspr")]
+    Nss(Nss),
 
     /// Capture the plaintext of TLS connections of Go programs only.
     ///
@@ -133,9 +142,10 @@ pub struct Global {
     #[arg(long, global = true)]
     pub hex: bool,
 
-    /// Size of the buffer between kernel and program in KiB; the next power of two is taken.
-    #[arg(long, global = true, value_name = "KIB", default_value_t = 5120, value_parser = clap::value_parser!(u32).range(64..=1 << 20))]
-    pub mapsize: u32,
+    /// Size of the buffer between kernel and program in KiB; the next power of two is taken. Default: 5120; with
+    /// -m pcapng 32768.
+    #[arg(long, global = true, value_name = "KIB", value_parser = clap::value_parser!(u32).range(64..=1 << 20))]
+    pub mapsize: Option<u32>,
 
     /// Memory for what waits and for connections, in MiB; the buffer of --mapsize is not in it.
     ///
@@ -324,6 +334,10 @@ pub struct Tls {
     #[arg(long, value_name = "FILE")]
     pub libssl: Option<PathBuf>,
 
+    /// Capture only these libraries; several with commas.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', conflicts_with = "libssl")]
+    pub lib: Vec<Library>,
+
     /// What every command for TLS has.
     #[command(flatten)]
     pub capture: Capture,
@@ -357,6 +371,20 @@ pub struct Gnutls {
     /// Of eCapture's command lines; nothing here depends on the version.
     #[arg(long = "ssl_version", alias = "ssl-version", hide = true)]
     _ssl_version: Option<String>,
+}
+
+/// Options of `nss`.
+#[derive(Debug, Args)]
+pub struct Nss {
+    /// Hook only these files of NSS; may be repeated: libssl3.so has the plaintext, libfreeblpriv3.so the keys.
+    ///
+    /// libnspr4.so, which eCapture hooks, has nothing of TLS: with it, all of NSS is captured.
+    #[arg(long, alias = "nss", value_name = "FILE")]
+    pub nspr: Vec<PathBuf>,
+
+    /// What every command for TLS has.
+    #[command(flatten)]
+    pub capture: Capture,
 }
 
 /// Options of `gotls`.
@@ -419,6 +447,10 @@ pub struct Capture {
     /// -m pcapng: which packets name their process in a comment.
     #[arg(long, value_name = "WHICH", default_value = "once")]
     pub packet_comments: PacketComments,
+
+    /// -m pcapng: add the plaintext that was seen, for connections whose packets can not be decrypted.
+    #[arg(long)]
+    pub with_plaintext: bool,
 
     /// -m pcapng: capture only packets that match this expression, in the language of tcpdump (pcap-filter(7)).
     #[arg(value_name = "FILTER")]
@@ -533,6 +565,21 @@ pub struct Inspect {
     /// One JSON object for each file, in a line.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Names of TLS libraries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Library {
+    /// OpenSSL, BoringSSL and other forks.
+    Openssl,
+    /// GnuTLS.
+    Gnutls,
+    /// NSS.
+    Nss,
+    /// Go's crypto/tls.
+    Go,
+    /// rustls.
+    Rustls,
 }
 
 /// What a capture can produce.

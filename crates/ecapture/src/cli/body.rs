@@ -142,6 +142,10 @@ impl Original {
                 (file, capture) = (gnutls.gnutls.as_ref(), Some(&gnutls.capture));
                 Module::Gnutls
             }
+            Command::Nss(nss) => {
+                (file, capture) = (nss.nspr.first(), Some(&nss.capture));
+                Module::Nspr
+            }
             Command::Gotls(go) => {
                 (file, capture) = (go.elfpath.as_ref(), Some(&go.capture));
                 Module::Gotls
@@ -322,7 +326,7 @@ impl Original {
         })?;
         let args::Filter { redact, redact_rules, .. } = self.global.filter.clone();
         let filter = args::Filter { redact, redact_rules, ..parsed.global.filter };
-        if !matches!(self.module, Module::Tls | Module::Gotls | Module::Gnutls) {
+        if !matches!(self.module, Module::Tls | Module::Gotls | Module::Gnutls | Module::Nspr) {
             config::refuse_selection_of_tls(&filter)?;
         }
         Ok(filter)

@@ -11,14 +11,14 @@ use regex::bytes::Regex;
 use rustix::fs::statfs;
 
 use super::args::{
-    self, Capture, Cli, Command, FormatName, Global, Gnutls, Gotls, Model, Output, Tls, WhenSlow,
+    self, Capture, Cli, Command, FormatName, Global, Gnutls, Gotls, Model, Nss, Output, Tls, WhenSlow,
 };
 use super::body::Original;
 use super::memory::Memory;
 use super::packets::PacketConfig;
 use crate::bpf::{Cgroup, Scope, Subject};
 use crate::filter::{Filter, Processes, Redaction, Selection, glob};
-use crate::probes::{Library, Overrides, Program, Wanted};
+use crate::probes::{Libraries, Library, Overrides, Program, Wanted};
 use crate::server::{Place, ServerConfig, Token};
 use crate::sinks::{Address, FileRotation, Policy};
 use crate::targets;
@@ -118,16 +118,24 @@ impl Config {
         let original = Original::new(&cli);
         let Cli { command, global } = cli;
         let config = match command {
-            Some(Command::Tls(Tls { libssl, capture, ssl_version, symbol, offset })) => {
-                let libraries: &[_] = if libssl.is_some() { &[Library::OpenSsl] } else { Library::ALL };
+            Some(Command::Tls(Tls { libssl, lib, capture, ssl_version, symbol, offset })) => {
+                let libraries = match (&libssl, lib.as_slice()) {
+                    (Some(_), _) => Libraries::from_iter([Library::OpenSsl]),
+                    (None, []) => Libraries::ALL,
+                    (None, named) => named.iter().copied().map(library).collect(),
+                };
                 let overrides = Overrides::new(ssl_version, &symbol, &offset)?;
                 Ok(Self { overrides, ..Self::tls(libraries, libssl, capture, global)? })
             }
             Some(Command::Gnutls(Gnutls { gnutls, capture, .. })) => {
-                Self::tls(&[Library::GnuTls], gnutls, capture, global)
+                Self::tls([Library::GnuTls].into_iter().collect(), gnutls, capture, global)
+            }
+            Some(Command::Nss(Nss { nspr, capture })) => {
+                let files = if nspr.iter().any(|file| is_nspr(file)) { Vec::new() } else { nspr };
+                Self::tls([Library::Nss].into_iter().collect(), files, capture, global)
             }
             Some(Command::Gotls(Gotls { elfpath, capture })) => {
-                Self::tls(&[Library::Go], elfpath, capture, global)
+                Self::tls([Library::Go].into_iter().collect(), elfpath, capture, global)
             }
             Some(Command::Bash(bash)) => {
                 let files = bash.bash.into_iter().chain(bash.readlineso).collect();
@@ -148,10 +156,10 @@ impl Config {
     }
 
     fn tls(
-        libraries: &'static [Library],
-        file: Option<PathBuf>,
+        libraries: Libraries,
+        files: impl IntoIterator<Item = PathBuf>,
         capture: Capture,
-        global: Global,
+        mut global: Global,
     ) -> Result<Self> {
         let key_log = key_log(&capture);
         let plaintext = capture.model.contains(&Model::Text);
@@ -160,10 +168,16 @@ impl Config {
         if is_piped && key_log == Some(Target::Stdout) {
             bail!("-k - and -w -: standard output can have one of them");
         }
-        let subject = Subject { plaintext, secrets: key_log.is_some() || packets.is_some() };
+        let in_packets = packets.as_ref().is_some_and(|packets| packets.with_plaintext);
+        let secrets = key_log.is_some() || packets.is_some();
+        let subject = Subject { plaintext: plaintext || in_packets, secrets };
+        global.mapsize = global.mapsize.or(packets.is_some().then_some(RING_OF_PACKETS_KIB));
         let common = Self::common(Wanted::Tls(subject, libraries), &global)?;
+        if in_packets && common.filter.redaction.is_some() {
+            bail!("--with-plaintext: bytes as they were, compressed ones too, can not be redacted");
+        }
         Ok(Self {
-            files: file.into_iter().collect(),
+            files: files.into_iter().collect(),
             slow_attach: capture.slow_attach,
             use_cache: !capture.no_cache,
             destinations: if plaintext {
@@ -192,7 +206,7 @@ impl Config {
             files: Vec::new(),
             status: None,
             overrides: Overrides::default(),
-            ring_bytes: (global.mapsize << 10).next_power_of_two(),
+            ring_bytes: (global.mapsize.unwrap_or(RING_KIB) << 10).next_power_of_two(),
             memory: memory(global),
             slow_attach: false,
             use_cache: false,
@@ -208,6 +222,27 @@ impl Config {
         })
     }
 }
+
+fn library(name: args::Library) -> Library {
+    match name {
+        args::Library::Openssl => Library::OpenSsl,
+        args::Library::Gnutls => Library::GnuTls,
+        args::Library::Nss => Library::Nss,
+        args::Library::Go => Library::Go,
+        args::Library::Rustls => Library::Rustls,
+    }
+}
+
+/// The file that eCapture hooks.
+fn is_nspr(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"libnspr4"))
+}
+
+/// Default of `--mapsize`.
+const RING_KIB: u32 = 5120;
+
+/// The same for packets, whose reader has to wait for its turn: 256 ms at 1 Gbit/s.
+const RING_OF_PACKETS_KIB: u32 = 32 << 10;
 
 /// `-e` of eCapture for any exit status.
 const ANY_STATUS: i32 = 128;

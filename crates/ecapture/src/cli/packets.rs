@@ -20,6 +20,8 @@ pub struct PacketConfig {
     pub target: PcapTarget,
     /// Which of them name their process.
     pub comments: Comments,
+    /// Whether plaintext is added.
+    pub with_plaintext: bool,
 }
 
 impl PacketConfig {
@@ -34,6 +36,9 @@ impl PacketConfig {
                 tracing::warn!(
                     "the filter expression \"{filter}\" is ignored: only -m pcapng captures packets"
                 );
+            }
+            if capture.with_plaintext {
+                bail!("--with-plaintext: only -m pcapng writes a file that it could be in");
             }
             return Ok(None);
         }
@@ -54,7 +59,8 @@ impl PacketConfig {
             PacketComments::Once => Comments::Once,
             PacketComments::Each => Comments::Each,
         };
-        Ok(Some(Self { interfaces, choice, target: target(capture, output)?, comments }))
+        let (target, with_plaintext) = (target(capture, output)?, capture.with_plaintext);
+        Ok(Some(Self { interfaces, choice, target, comments, with_plaintext }))
     }
 }
 

@@ -5,8 +5,12 @@ use std::path::Path;
 
 use inspect::gnutls::{self, GnuTls};
 use inspect::go::{self, Go};
+use inspect::nss::{self, Nss};
 use inspect::openssl::{self, OpenSsl};
-use inspect::{Binary, Call, Confidence, Cost, Hook, Kind, Label, ObjectKeys, Purpose, ResultKind, Secret};
+use inspect::rustls::{self, Rustls};
+use inspect::{
+    Binary, Call, Confidence, Cost, Derivation, Hook, Kind, Label, ObjectKeys, Purpose, ResultKind, Secret,
+};
 use serde::Serialize;
 
 use crate::escape;
@@ -39,11 +43,14 @@ struct Library {
     notes: Vec<String>,
 }
 
-/// What a capture needs of a library, and whether it was found.
+/// What a capture needs of a library, and whether it was found; plaintext passes through none of the functions of a
+/// library that only computes keys.
 #[derive(Serialize)]
 struct Needs {
-    read: bool,
-    write: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    write: Option<bool>,
     keys: bool,
 }
 
@@ -59,6 +66,9 @@ struct Function {
     probe_offset: u64,
     /// Bytes from the function's start to the probed instruction.
     probe_skip: u32,
+    /// Positions in the file of the instructions by which it returns, where these are probed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    probe_returns: Vec<u64>,
     cost: &'static str,
 }
 
@@ -82,9 +92,19 @@ impl Report {
             Err(gnutls::Refusal::Elf(error)) => return Err(error),
             Err(refusal) => refused.push(refusal.to_string()),
         }
+        match nss::resolve(binary) {
+            Ok(found) => libraries.push(Library::from(found)),
+            Err(nss::Refusal::Elf(error)) => return Err(error),
+            Err(refusal) => refused.push(refusal.to_string()),
+        }
         match go::resolve(binary) {
             Ok(found) => libraries.push(Library::from(found)),
             Err(go::Refusal::Elf(error)) => return Err(error),
+            Err(refusal) => refused.push(refusal.to_string()),
+        }
+        match rustls::resolve(binary) {
+            Ok(found) => libraries.push(Library::from(found)),
+            Err(rustls::Refusal::Elf(error)) => return Err(error),
             Err(refusal) => refused.push(refusal.to_string()),
         }
         Ok(Self {
@@ -102,7 +122,7 @@ impl Report {
 
     /// Whether there is a library and nothing is missing.
     pub fn is_complete(&self) -> bool {
-        let met = |needs: &Needs| needs.read && needs.write && needs.keys;
+        let met = |needs: &Needs| needs.read != Some(false) && needs.write != Some(false) && needs.keys;
         !self.libraries.is_empty() && self.libraries.iter().all(|library| met(&library.needs))
     }
 
@@ -135,14 +155,35 @@ impl From<GnuTls> for Library {
     }
 }
 
+impl From<Nss> for Library {
+    fn from(found: Nss) -> Self {
+        let Nss { version, hooks, client_random, has_sockets, notes } = found;
+        let name = if has_sockets { "NSS" } else { "NSS, its algorithms" };
+        let keys =
+            client_random.map(|client_random| ObjectKeys { client_random, master: None, exporter: None });
+        let mut library = Self::new(name.to_owned(), version, &hooks, keys, notes);
+        if !has_sockets {
+            (library.needs.read, library.needs.write) = (None, None);
+        }
+        library
+    }
+}
+
+impl From<Rustls> for Library {
+    fn from(found: Rustls) -> Self {
+        let Rustls { version, hooks, notes } = found;
+        Self::new("rustls".to_owned(), version, &hooks, None, notes)
+    }
+}
+
 impl From<Go> for Library {
     fn from(found: Go) -> Self {
         let has = |wanted| found.functions.iter().any(|function| function.purpose == wanted);
         Self {
             name: "Go crypto/tls".to_owned(),
             needs: Needs {
-                read: has(go::Purpose::Read),
-                write: has(go::Purpose::Write),
+                read: Some(has(go::Purpose::Read)),
+                write: Some(has(go::Purpose::Write)),
                 keys: has(go::Purpose::Secret),
             },
             functions: found.functions.iter().map(|function| Function::of_go(&found, function)).collect(),
@@ -168,9 +209,9 @@ impl Library {
             name,
             version,
             needs: Needs {
-                read: has(|purpose| matches!(purpose, Purpose::Read(_))),
-                write: has(|purpose| matches!(purpose, Purpose::Write(_))),
-                keys: has(|purpose| matches!(purpose, Purpose::Secret(_)))
+                read: Some(has(|purpose| matches!(purpose, Purpose::Read(_) | Purpose::Taken(_)))),
+                write: Some(has(|purpose| matches!(purpose, Purpose::Write(_)))),
+                keys: has(|purpose| matches!(purpose, Purpose::Secret(_) | Purpose::Derive(_)))
                     || master && has(|purpose| matches!(purpose, Purpose::Handshake)),
             },
             functions: hooks.iter().map(Function::new).collect(),
@@ -185,8 +226,9 @@ impl Library {
             None => writeln!(out, "  {}, version not in this file", self.name)?,
         }
         for function in &self.functions {
-            let Function { name, address, does, confidence, evidence, probe_offset, probe_skip, cost } =
-                function;
+            let Function {
+                name, address, does, confidence, evidence, probe_offset, probe_skip, cost, ..
+            } = function;
             writeln!(out, "  {name:21} at {address:#x}, {confidence}: {}", escape::name(evidence))?;
             writeln!(out, "  {:21} {does}", "")?;
             writeln!(out, "  {:21} probe at +{probe_skip}, {cost}; file offset {probe_offset:#x}", "")?;
@@ -199,13 +241,9 @@ impl Library {
         }
         let answer = |met: bool| if met { "found" } else { "NOT FOUND" };
         let Needs { read, write, keys } = self.needs;
-        writeln!(
-            out,
-            "  plaintext read {}, plaintext written {}, keys {}",
-            answer(read),
-            answer(write),
-            answer(keys)
-        )
+        let needs = [("plaintext read", read), ("plaintext written", write), ("keys", Some(keys))];
+        let needs = needs.into_iter().filter_map(|(need, met)| Some(format!("{need} {}", answer(met?))));
+        writeln!(out, "  {}", needs.collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -222,6 +260,7 @@ impl Function {
             evidence: hook.evidence.to_string(),
             probe_offset: hook.site.file_offset,
             probe_skip: hook.site.skip,
+            probe_returns: Vec::new(),
             cost: cost(hook.site.cost),
         }
     }
@@ -235,6 +274,7 @@ impl Function {
             evidence: "in the table of functions of the Go runtime".to_owned(),
             probe_offset: function.file_offset,
             probe_skip: function.skip,
+            probe_returns: function.returns.clone(),
             cost: cost(function.cost),
         }
     }
@@ -257,6 +297,7 @@ fn does_in_go(program: &Go, function: &go::Function) -> String {
         go::Purpose::Read => format!("gives plaintext: {call}"),
         go::Purpose::Write => format!("takes plaintext: {call}"),
         go::Purpose::Begin => format!("begins a connection: object {object}"),
+        go::Purpose::Close => format!("closes a connection: object {object}"),
         go::Purpose::Secret => format!("hands over a secret: {}", places(&program.convention.secret())),
     }
 }
@@ -265,6 +306,11 @@ fn does(purpose: &Purpose) -> String {
     match purpose {
         Purpose::Read(call) => format!("gives plaintext: {}", arguments(call)),
         Purpose::Write(call) => format!("takes plaintext: {}", arguments(call)),
+        Purpose::WriteVectors(call) => format!("takes plaintext in pieces: {}", arguments(call)),
+        Purpose::Taken(taken) => format!(
+            "has decrypted: object arg{}, buffer {}, size {}",
+            taken.object.0, taken.buffer, taken.length
+        ),
         Purpose::SendFile => "sends a file: object arg1".to_owned(),
         Purpose::ReadElsewhere => "gives plaintext in memory of its own: object arg1".to_owned(),
         Purpose::Flush => "sends what others took: object arg1".to_owned(),
@@ -276,6 +322,15 @@ fn does(purpose: &Purpose) -> String {
         Purpose::SetBio => "ties an object to transports: object arg1".to_owned(),
         Purpose::Handshake => "makes a handshake: object arg1".to_owned(),
         Purpose::Secret(secret) => format!("hands over a secret: {}", places(secret)),
+        Purpose::Derive(Derivation { object, label, client_random }) => {
+            format!("computes a secret: object {object}, label {label}, client random {client_random}")
+        }
+        Purpose::MacInput => {
+            "takes what a secret is computed of: context arg1, bytes arg2, size arg3".to_owned()
+        }
+        Purpose::MacOutput => {
+            "gives out a computed secret: context arg1, bytes arg2, size at arg3".to_owned()
+        }
     }
 }
 
@@ -283,8 +338,10 @@ fn arguments(call: &Call) -> String {
     let Call { object, buffer, length, result } = call;
     let moved = match result {
         ResultKind::Count | ResultKind::Size => "returned".to_owned(),
+        ResultKind::Unpeeked(flags) => format!("returned, unless arg{} has MSG_PEEK", flags.0),
         ResultKind::Resumed => "returned, now or by a later call".to_owned(),
         ResultKind::Out(out) => format!("at arg{}", out.0),
+        ResultKind::Pair => "the second word returned, if the first is even".to_owned(),
     };
     format!("object arg{}, buffer arg{}, size arg{}, moved bytes {moved}", object.0, buffer.0, length.0)
 }
@@ -294,6 +351,7 @@ fn places(secret: &Secret) -> String {
         Label::Text(at) => at.to_string(),
         Label::Sized(at, length) => format!("{at} with length {length}"),
         Label::Fixed(name) => format!("always {name}"),
+        Label::KeyExpansion(at) => format!("CLIENT_RANDOM if {at} is \"key expansion\""),
     };
     let object = secret.object.map(|object| format!("object {object}, ")).unwrap_or_default();
     let Secret { client_random, secret, length, .. } = secret;

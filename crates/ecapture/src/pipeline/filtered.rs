@@ -1,7 +1,7 @@
 //! The sinks behind the filter: nothing reaches them unredacted.
 
 use crate::filter::{Filter, Processes, Selection};
-use crate::record::{Command, Failure, Kind, Outcome, Packet, Parameter, Record, Secret};
+use crate::record::{Command, Failure, Kind, Outcome, Packet, Parameter, Plaintext, Record, Secret};
 use crate::sinks::Sinks;
 
 /// All sinks of a run, and what is kept from them.
@@ -56,6 +56,11 @@ impl FilteredSinks {
     /// Gives a packet to every sink.
     pub fn write_packet(&mut self, packet: &Packet<'_>) {
         self.sinks.write_packet(packet);
+    }
+
+    /// Gives plaintext to every sink, as it was: there is none where something is to be redacted.
+    pub fn write_plaintext(&mut self, plaintext: &Plaintext<'_>) {
+        self.sinks.write_plaintext(plaintext);
     }
 
     /// Gives a command to every sink, if its text is selected, without secrets. Answers whether it was.

@@ -113,6 +113,11 @@ impl Lanes {
         }
     }
 
+    /// Whether no message goes on in a direction, but for streams of HTTP/2.
+    pub fn is_between_messages(&self, direction: Direction) -> bool {
+        self.main[direction as usize].is_idle()
+    }
+
     /// Shows what is held of unfinished messages.
     pub fn show(&mut self, context: &Context<'_>, extent: Extent, sinks: &mut FilteredSinks) {
         for direction in Direction::BOTH {

@@ -11,15 +11,17 @@ mod lanes;
 mod live;
 mod message;
 mod packets;
+mod plaintext;
 mod stream;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rustc_hash::FxHashMap;
 
-use crate::bpf::{Block, Body, Data, Event, Interface, Source, events};
+use crate::bpf::{Block, Body, Data, Event, Interface, Source, events, lend};
 use crate::filter::Filter;
 use crate::record::Direction;
 use crate::sinks::Sinks;
@@ -32,6 +34,7 @@ use filtered::FilteredSinks;
 use keys::Keys;
 pub use live::{Adjustment, Exchange, Live};
 use packets::Packets;
+use plaintext::Plaintexts;
 use stream::{Piece, Stream};
 
 /// What came of a message is shown when nothing more comes for this long, ns.
@@ -72,6 +75,7 @@ pub struct Pipeline {
     now: u64,
     keys: Keys,
     packets: Packets,
+    plaintexts: Option<Plaintexts>,
     containers: Containers,
     memory: Memory,
     sinks: FilteredSinks,
@@ -81,12 +85,14 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// A pipeline that writes to `sinks` what `filter` leaves; streams may take `memory` bytes. `interfaces` describes
-    /// each interface before its first packet comes. `live` changes what is written while it goes on.
+    /// each interface before its first packet comes; `with_plaintext`: captures of packets want plaintext, too. `live`
+    /// changes what is written while it goes on.
     pub fn new(
         sinks: Sinks,
         filter: Filter,
         memory: usize,
         interfaces: Receiver<Interface>,
+        with_plaintext: bool,
         live: Live,
     ) -> Self {
         Self {
@@ -98,6 +104,7 @@ impl Pipeline {
             now: Clock::now(),
             keys: Keys::default(),
             packets: Packets::new(interfaces),
+            plaintexts: with_plaintext.then(Plaintexts::default),
             containers: Containers::default(),
             memory: Memory { used: 0, limit: memory },
             sinks: FilteredSinks::new(sinks, filter),
@@ -120,10 +127,10 @@ impl Pipeline {
             match blocks.recv_timeout(tick) {
                 Ok(block) => {
                     idle = 0;
+                    let block = lend(block, used);
                     for record in events(&block) {
-                        self.take(record);
+                        self.take(record, &block);
                     }
-                    let _ = used.try_send(block);
                 }
                 Err(RecvTimeoutError::Timeout) => idle += 1,
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -144,7 +151,7 @@ impl Pipeline {
         (self.account, self.sinks.into_sinks())
     }
 
-    fn take(&mut self, record: &[u8]) {
+    fn take(&mut self, record: &[u8], block: &Bytes) {
         let Ok(event) = Event::parse(record) else {
             self.account.malformed += 1;
             return;
@@ -177,7 +184,7 @@ impl Pipeline {
             }
             Body::Packet(packet) => {
                 self.account.packets += 1;
-                self.packets.take(&packet, self.clock.wall(event.time), &mut self.sinks);
+                self.packets.take(&packet, block, self.clock.wall(event.time), &mut self.sinks);
             }
             Body::Close { received, sent } => self.end(event.stream, Some((received, sent))),
         }
@@ -223,6 +230,9 @@ impl Pipeline {
         }
         self.account.gaps += u64::from(lost != 0);
         self.account.gap_bytes += lost;
+        if let Some(plaintexts) = &mut self.plaintexts {
+            plaintexts.take(stream, &piece, lost, &mut self.sinks);
+        }
         stream.touched = self.now;
         if stream.listed.is_none() {
             stream.listed = Some(self.now);
@@ -240,15 +250,18 @@ impl Pipeline {
     fn end(&mut self, id: u64, finals: Option<(u64, u64)>) {
         let Some(mut stream) = self.streams.remove(&id) else { return };
         self.memory.used -= stream.memory;
+        if let Some(plaintexts) = &mut self.plaintexts {
+            plaintexts.end(&stream, &mut self.sinks);
+        }
         let lost = stream.finish(finals, &mut self.sinks);
         self.account.gaps += u64::from(lost != 0);
         self.account.gap_bytes += lost;
         self.account.messages += stream.messages();
         self.account.keys_not_seen += u64::from(stream.keys_not_seen);
-        if let Some(ids) = self.by_process.get_mut(&stream.pid()) {
+        if let Some(ids) = self.by_process.get_mut(&stream.process().pid) {
             ids.retain(|other| *other != id);
             if ids.is_empty() {
-                self.by_process.remove(&stream.pid());
+                self.by_process.remove(&stream.process().pid);
             }
         }
     }
@@ -261,6 +274,9 @@ impl Pipeline {
         while let Some((_, id)) = self.waiting.pop_front_if(|(at, _)| *at <= now) {
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             if now - stream.touched >= PATIENCE {
+                if let Some(plaintexts) = &mut self.plaintexts {
+                    plaintexts.flush(stream, &mut self.sinks);
+                }
                 stream.flush(&mut self.sinks);
                 self.memory.weigh(stream);
                 stream.listed = None;

@@ -1,9 +1,9 @@
-//! Packets: the VLAN tag back in its place, and the connection that each belongs to.
+//! Packets: the interface, VLAN tag and connection that each belongs to.
 
-use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use rustc_hash::FxHashMap;
 
@@ -30,18 +30,19 @@ impl Packets {
         Self { described, interfaces: FxHashMap::default() }
     }
 
-    /// Takes a packet that was seen at `time`, ns since 1970.
-    pub fn take(&mut self, packet: &bpf::Packet<'_>, time: i64, sinks: &mut FilteredSinks) {
+    /// Takes a packet that was seen at `time`, ns since 1970; it is in `block`.
+    pub fn take(&mut self, packet: &bpf::Packet<'_>, block: &Bytes, time: i64, sinks: &mut FilteredSinks) {
         for new in self.described.try_iter() {
             let link_type = match new.link {
                 LinkType::Ethernet => ETHERNET,
                 LinkType::Raw => RAW,
             };
-            let interface = Interface { index: new.index, name: new.name, link_type, mtu: new.mtu };
+            let description = format!("MTU {}", new.mtu);
+            let interface = Interface { index: new.index, name: new.name, link_type, description };
             self.interfaces.insert(new.index, Arc::new(interface));
         }
         let Some(interface) = self.interfaces.get(&packet.interface) else { return };
-        let (bytes, added) = with_tag(packet.bytes, packet.vlan);
+        let tag = packet.vlan.filter(|_| packet.bytes.len() >= ADDRESSES).map(tag);
         let process = packet.owner.as_ref().map(|owner| Process {
             pid: owner.pid,
             uid: owner.uid,
@@ -52,22 +53,28 @@ impl Packets {
             time,
             interface,
             direction: packet.outgoing.map(|out| if out { Direction::Sent } else { Direction::Received }),
-            original: packet.original.saturating_add(added),
+            original: packet.original.saturating_add(tag.map_or(0, |tag| tag.len() as u32)),
             segments: packet.segments,
             process: process.as_ref(),
-            flow: flow(&bytes, interface.link_type == ETHERNET),
-            bytes: &bytes,
+            flow: flow(packet.bytes, interface.link_type == ETHERNET),
+            tag,
+            bytes: kept(packet.bytes, block),
         });
     }
 }
 
-/// The packet with the tag that the kernel took out, and how much longer it is.
-fn with_tag(bytes: &[u8], vlan: Option<(u16, u16)>) -> (Cow<'_, [u8]>, u32) {
-    let (Some((protocol, tag)), Some((addresses, rest))) = (vlan, bytes.split_at_checked(ADDRESSES)) else {
-        return (Cow::Borrowed(bytes), 0);
-    };
-    let tag = [protocol.to_be_bytes(), tag.to_be_bytes()].concat();
-    (Cow::Owned([addresses, &tag, rest].concat()), 4)
+/// Bytes up to which a packet is copied, so that few small ones do not keep a whole block.
+const SMALL: usize = 2048;
+
+/// The bytes of a packet, which outlive it.
+fn kept(bytes: &[u8], block: &Bytes) -> Bytes {
+    if bytes.len() <= SMALL { Bytes::copy_from_slice(bytes) } else { block.slice_ref(bytes) }
+}
+
+/// The tag that the kernel took out of a packet: protocol and value.
+fn tag((protocol, value): (u16, u16)) -> [u8; 4] {
+    let ([a, b], [c, d]) = (protocol.to_be_bytes(), value.to_be_bytes());
+    [a, b, c, d]
 }
 
 /// VLAN tags inside of each other that are looked through.
@@ -102,7 +109,7 @@ fn flow(bytes: &[u8], is_ethernet: bool) -> Option<Flow> {
     let [a, b, c, d] = *ports.first_chunk()?;
     let from = SocketAddr::new(source, u16::from_be_bytes([a, b]));
     let to = SocketAddr::new(destination, u16::from_be_bytes([c, d]));
-    Some(Flow { protocol, ends: [from.min(to), from.max(to)] })
+    Some(Flow::new(protocol, from, to))
 }
 
 /// Protocol, addresses, and what is behind the header.
@@ -204,13 +211,5 @@ mod tests {
                 assert_eq!(flow(&packet[..length], false), None, "{length}");
             }
         }
-    }
-
-    #[test]
-    fn the_tag_goes_back_behind_the_addresses() {
-        let packet = on_ethernet(&[8, 0], &[0x45]);
-        let (tagged, added) = with_tag(&packet, Some((0x8100, 5)));
-        assert_eq!((&tagged[12..], added), (&[0x81, 0, 0, 5, 8, 0, 0x45][..], 4));
-        assert_eq!(with_tag(&packet[..11], Some((0x8100, 5))), (Cow::Borrowed(&packet[..11]), 0));
     }
 }

@@ -4,7 +4,7 @@ use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use decode::{Direction, Lane, Limits, Part};
+use decode::{Direction, Lane, Limits, Part, Protocol};
 
 use super::FilteredSinks;
 use super::lanes::Lanes;
@@ -79,9 +79,29 @@ impl Stream {
         }
     }
 
+    /// Unique within a run.
+    pub fn id(&self) -> u64 {
+        self.connection.id
+    }
+
     /// The process.
-    pub fn pid(&self) -> u32 {
-        self.process.pid
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// What is known of its socket.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// What it speaks, if that is known.
+    pub fn protocol(&self) -> Option<Protocol> {
+        self.decoder.protocol()
+    }
+
+    /// Whether the last byte of a direction was the end of a message.
+    pub fn is_between_messages(&self, direction: Direction) -> bool {
+        self.lanes.is_between_messages(direction) && !self.decoder.holds_back()
     }
 
     /// Messages that were complete.

@@ -1,8 +1,8 @@
 //! What was found in a file becomes hooks, in the same way for every library.
 
-use inspect::{Base, Call, Cost, Path, Purpose, ResultKind};
+use inspect::{Base, Call, Cost, Derivation, Path, Purpose, ResultKind};
 
-use crate::bpf::{Chain, Hook, Label, Moved, Moves, Place, SecretHook, Start, Subject};
+use crate::bpf::{Chain, Hook, Label, Moved, Moves, Place, SecretHook, Start, Subject, TakenHook};
 
 /// What is to be hooked of what was found.
 pub fn hooks_for(facts: &[inspect::Hook], subject: Subject) -> Vec<Hook> {
@@ -12,8 +12,8 @@ pub fn hooks_for(facts: &[inspect::Hook], subject: Subject) -> Vec<Hook> {
 /// Whether any of them is a reason to attach to a file.
 pub fn is_any_wanted(hooks: &[Hook], subject: Subject) -> bool {
     hooks.iter().any(|hook| match hook.place {
-        Place::Call(_) => true,
-        Place::Secret(_) | Place::Handshake => subject.secrets,
+        Place::Call(_) | Place::Taken(_) => true,
+        Place::Secret(_) | Place::Derive(_) | Place::Handshake => subject.secrets,
         _ => false,
     })
 }
@@ -22,19 +22,29 @@ fn hook(fact: &inspect::Hook, subject: Subject) -> Option<Hook> {
     let place = match &fact.purpose {
         Purpose::Read(call) => Place::Call(moves(call, false)),
         Purpose::Write(call) => Place::Call(moves(call, true)),
-        Purpose::SendFile => {
-            Place::Call(Moves { sent: true, object: 1, buffer: 0, length: 0, result: Moved::File })
-        }
-        Purpose::ReadElsewhere => {
-            Place::Call(Moves { sent: false, object: 1, buffer: 0, length: 0, result: Moved::Size })
-        }
+        Purpose::WriteVectors(call) => Place::Call(Moves { vectors: true, ..moves(call, true) }),
+        Purpose::Taken(_) if !subject.plaintext => return None,
+        Purpose::Taken(taken) => Place::Taken(Box::new(taken_hook(taken))),
+        Purpose::SendFile => Place::Call(without_buffer(true, Moved::File)),
+        Purpose::ReadElsewhere => Place::Call(without_buffer(false, Moved::Size)),
         Purpose::Flush => subject.plaintext.then_some(Place::Flush)?,
         Purpose::New => Place::New,
         Purpose::NewAt(out) => Place::NewAt(out.0),
         Purpose::Free | Purpose::Clear => Place::End,
         Purpose::SetFd | Purpose::SetBio => subject.plaintext.then_some(Place::Untie)?,
-        Purpose::Secret(_) | Purpose::Handshake if !subject.secrets => return None,
+        Purpose::Secret(_)
+        | Purpose::Derive(_)
+        | Purpose::MacInput
+        | Purpose::MacOutput
+        | Purpose::Handshake
+            if !subject.secrets =>
+        {
+            return None;
+        }
         Purpose::Secret(secret) => Place::Secret(Box::new(secret_hook(secret))),
+        Purpose::Derive(derivation) => Place::Derive(Box::new(derive_hook(derivation))),
+        Purpose::MacInput => Place::MacInput,
+        Purpose::MacOutput => Place::MacOutput,
         Purpose::Handshake => Place::Handshake,
     };
     let site = &fact.site;
@@ -50,11 +60,26 @@ fn hook(fact: &inspect::Hook, subject: Subject) -> Option<Hook> {
 fn moves(call: &Call, sent: bool) -> Moves {
     let result = match call.result {
         ResultKind::Count => Moved::Count,
+        ResultKind::Unpeeked(flags) => Moved::Unpeeked(flags.0),
         ResultKind::Out(argument) => Moved::Out(argument.0),
         ResultKind::Size => Moved::Size,
         ResultKind::Resumed => Moved::Resumed,
+        ResultKind::Pair => Moved::Pair,
     };
-    Moves { sent, object: call.object.0, buffer: call.buffer.0, length: call.length.0, result }
+    let Call { object, buffer, length, .. } = call;
+    Moves { sent, object: object.0, buffer: buffer.0, length: length.0, result, vectors: false }
+}
+
+fn without_buffer(sent: bool, result: Moved) -> Moves {
+    Moves { sent, object: 1, buffer: 0, length: 0, result, vectors: false }
+}
+
+fn taken_hook(taken: &inspect::Taken) -> TakenHook {
+    TakenHook {
+        object: chain(&inspect::Place::arg(taken.object.0)),
+        buffer: chain(&taken.buffer),
+        length: chain(&taken.length),
+    }
 }
 
 /// Where a function hands over secrets.
@@ -65,10 +90,23 @@ pub fn secret_hook(secret: &inspect::Secret) -> SecretHook {
             inspect::Label::Text(at) => Label::Text(chain(at)),
             inspect::Label::Sized(at, length) => Label::Sized(chain(at), chain(length)),
             inspect::Label::Fixed(text) => Label::Fixed((*text).into()),
+            inspect::Label::KeyExpansion(at) => Label::KeyExpansion(chain(at)),
         },
         client_random: chain(&secret.client_random),
         secret: chain(&secret.secret),
         length: chain(&secret.length),
+    }
+}
+
+/// Where a function that computes a secret of TLS 1.3 has what belongs to it; the secret is not there yet.
+fn derive_hook(derivation: &Derivation) -> SecretHook {
+    let none = || Chain { start: Start::Number(0), loads: Vec::new(), add: 0 };
+    SecretHook {
+        object: Some(chain(&derivation.object)),
+        label: Label::Text(chain(&derivation.label)),
+        client_random: chain(&derivation.client_random),
+        secret: none(),
+        length: none(),
     }
 }
 
@@ -100,9 +138,19 @@ pub fn describe(name: String, facts: &[inspect::Hook], subject: Subject, objects
             .collect()
     };
     let mut parts = vec![name];
-    parts.push(functions(|purpose| matches!(purpose, Purpose::Read(_) | Purpose::Write(_))).join(", "));
+    parts.push(
+        functions(|purpose| {
+            matches!(
+                purpose,
+                Purpose::Read(_) | Purpose::Write(_) | Purpose::WriteVectors(_) | Purpose::Taken(_)
+            )
+        })
+        .join(", "),
+    );
     if subject.secrets {
-        let mut keys = functions(|purpose| matches!(purpose, Purpose::Secret(_) | Purpose::Handshake));
+        let mut keys = functions(|purpose| {
+            matches!(purpose, Purpose::Secret(_) | Purpose::Derive(_) | Purpose::Handshake)
+        });
         keys.extend(objects.then(|| "objects".to_owned()));
         parts.push(if keys.is_empty() { "no keys".to_owned() } else { format!("keys: {}", keys.join(", ")) });
     }

@@ -27,7 +27,7 @@ pub fn hooks(binary: &Binary<'_>, subject: Subject) -> Verdict {
             });
         }
     }
-    if hooks.iter().all(|hook| matches!(hook.place, Place::GoEnd(_))) {
+    if !hooks.iter().any(|hook| matches!(hook.place, Place::Go(..) | Place::Secret(_))) {
         return Verdict::Unusable(facts.notes.join("; "));
     }
     let has_keys = hooks.iter().any(|hook| matches!(hook.place, Place::Secret(_)));
@@ -52,7 +52,8 @@ fn place(facts: &Go, function: &Function, subject: Subject) -> Option<Place> {
         Purpose::Read | Purpose::Write => {
             Some(Place::Go(Box::new(go_hook(facts, function)), function.returns.clone()))
         }
-        Purpose::Begin => Some(Place::GoEnd(Box::new(go_hook(facts, function)))),
+        Purpose::Begin => Some(Place::GoBegin(Box::new(go_hook(facts, function)))),
+        Purpose::Close => Some(Place::GoClose(Box::new(go_hook(facts, function)))),
     }
 }
 

@@ -8,10 +8,13 @@ mod go;
 mod lease;
 mod mysql;
 mod named;
+mod nss;
 mod openssl;
 mod overrides;
 mod point;
 mod postgres;
+mod rustls;
+mod strangers;
 mod wanted;
 mod zsh;
 
@@ -26,7 +29,8 @@ use cache::Key;
 pub use lease::Lease;
 pub use overrides::Overrides;
 pub use point::Point;
-pub use wanted::{Library, Program, Wanted};
+use strangers::strangers;
+pub use wanted::{Libraries, Library, Program, Wanted};
 
 /// What a file is to us, for one library or program.
 enum Verdict {
@@ -43,8 +47,13 @@ enum Verdict {
 pub struct Findings {
     /// What can be hooked.
     pub found: Vec<Found>,
-    /// Why others that are in it can not be hooked, or why the file can not be read.
+    /// Why others that are in it can not be hooked.
     pub refused: Vec<String>,
+    /// Why the file can not be read.
+    pub unreadable: Option<String>,
+    /// Libraries that are in it and can never be captured.
+    #[serde(skip)]
+    pub strangers: Vec<&'static str>,
 }
 
 impl Findings {
@@ -85,31 +94,31 @@ pub fn examine(
     overrides: &Overrides,
     cache: &Cache,
 ) -> Findings {
-    let refused = |error: ElfError| Findings { refused: vec![error.to_string()], ..Default::default() };
+    let unreadable = |error: ElfError| Findings { unreadable: Some(error.to_string()), ..Default::default() };
     let binary = match Binary::open(file) {
         Ok(binary) => binary,
-        Err(error) => return refused(error),
+        Err(error) => return unreadable(error),
     };
     if let Err(error) = binary.check_machine(Machine::host()) {
-        return refused(error);
+        return unreadable(error);
     }
     let (subject, libraries) = match wanted {
         Wanted::Tls(subject, libraries) => (subject, libraries),
         Wanted::Commands(program) => return Findings::of([program.hooks(&binary)]),
     };
-    let look_for = |libraries: &[Library]| {
-        Findings::of(libraries.iter().map(|it| it.hooks(&binary, subject, overrides)))
-    };
+    let look_for =
+        |libraries: Libraries| Findings::of(libraries.iter().map(|it| it.hooks(&binary, subject, overrides)));
     if !overrides.is_none() {
         return look_for(libraries);
     }
-    let possible: Vec<Library> =
-        libraries.iter().copied().filter(|library| library.may_be_in(&binary)).collect();
+    let strangers = if libraries == Libraries::ALL { strangers(&binary) } else { Vec::new() };
+    let possible: Vec<Library> = libraries.iter().filter(|library| library.may_be_in(&binary)).collect();
     if possible.is_empty() {
-        return Findings::default();
+        return Findings { strangers, ..Default::default() };
     }
     let question = format!("{possible:?} {subject:?}");
-    cached(file, lease, &question, cache, || look_for(&possible))
+    let findings = cached(file, lease, &question, cache, || look_for(possible.into_iter().collect()));
+    Findings { strangers, ..findings }
 }
 
 /// What the cache has, or else what is found. Only for files that are worth the hash of all their bytes.

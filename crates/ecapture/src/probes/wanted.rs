@@ -2,14 +2,14 @@
 
 use inspect::Binary;
 
-use super::{Overrides, Verdict, bash, gnutls, go, mysql, openssl, postgres, zsh};
+use super::{Overrides, Verdict, bash, gnutls, go, mysql, nss, openssl, postgres, rustls, zsh};
 use crate::bpf::{Shape, Subject};
 
 /// What a run looks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     /// What passes through these libraries.
-    Tls(Subject, &'static [Library]),
+    Tls(Subject, Libraries),
     /// Commands that this program reads.
     Commands(Program),
 }
@@ -40,7 +40,7 @@ impl Wanted {
     pub fn needs(self) -> String {
         match self {
             Self::Tls(_, libraries) => {
-                let names: Vec<_> = libraries.iter().map(|library| library.described()).collect();
+                let names: Vec<_> = libraries.iter().map(Library::described).collect();
                 let names = names.join(" or ");
                 format!("no function of {names} in it; give a library or a program with it inside")
             }
@@ -102,20 +102,45 @@ pub enum Library {
     OpenSsl,
     /// GnuTLS.
     GnuTls,
+    /// NSS.
+    Nss,
     /// `crypto/tls` of Go.
     Go,
+    /// rustls.
+    Rustls,
+}
+
+/// A choice of libraries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Libraries(u8);
+
+impl Libraries {
+    /// All of them.
+    pub const ALL: Self = Self(u8::MAX);
+
+    /// Those that are chosen.
+    pub fn iter(self) -> impl Iterator<Item = Library> {
+        Library::ALL.into_iter().filter(move |library| self.0 & 1 << *library as u8 != 0)
+    }
+}
+
+impl FromIterator<Library> for Libraries {
+    fn from_iter<I: IntoIterator<Item = Library>>(libraries: I) -> Self {
+        Self(libraries.into_iter().fold(0, |set, library| set | 1 << library as u8))
+    }
 }
 
 impl Library {
-    /// All of them.
-    pub const ALL: &'static [Self] = &[Self::OpenSsl, Self::GnuTls, Self::Go];
+    const ALL: [Self; 5] = [Self::OpenSsl, Self::GnuTls, Self::Nss, Self::Go, Self::Rustls];
 
     /// What a file has to contain, in words.
     fn described(self) -> &'static str {
         match self {
             Self::OpenSsl => "OpenSSL",
             Self::GnuTls => "GnuTLS",
+            Self::Nss => "NSS",
             Self::Go => "crypto/tls of Go",
+            Self::Rustls => "rustls",
         }
     }
 
@@ -123,7 +148,8 @@ impl Library {
         match self {
             Self::OpenSsl => name.starts_with("libssl") && name.contains(".so"),
             Self::GnuTls => name.starts_with("libgnutls.so"),
-            Self::Go => false,
+            Self::Nss => ["libssl3.so", "libfreeblpriv3.so"].contains(&name),
+            Self::Go | Self::Rustls => false,
         }
     }
 
@@ -132,7 +158,9 @@ impl Library {
         let may_be = match self {
             Self::OpenSsl => openssl::may_be(binary),
             Self::GnuTls => gnutls::may_be(binary),
+            Self::Nss => nss::may_be(binary),
             Self::Go => go::may_be(binary),
+            Self::Rustls => rustls::may_be(binary),
         };
         may_be.unwrap_or(true) // what is wrong with the file is said by those who read all of it
     }
@@ -142,7 +170,9 @@ impl Library {
         match self {
             Self::OpenSsl => openssl::hooks(binary, subject, overrides),
             Self::GnuTls => gnutls::hooks(binary, subject),
+            Self::Nss => nss::hooks(binary, subject),
             Self::Go => go::hooks(binary, subject),
+            Self::Rustls => rustls::hooks(binary, subject),
         }
     }
 }

@@ -38,7 +38,7 @@ pub enum Module {
     Gotls,
     /// `gnutls`.
     Gnutls,
-    /// Netscape Portable Runtime; no command of ours.
+    /// `nspr`.
     Nspr,
     /// `bash`.
     Bash,

@@ -1,11 +1,14 @@
 //! Standard output or a file, buffered and written by the pipeline itself.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IoSlice, Write};
 use std::path::Path;
 
 /// Bytes that are gathered for one system call.
 const BUFFER: usize = 64 << 10;
+
+/// `IOV_MAX` of `linux/limits.h`: pieces that one system call takes.
+const MOST_PIECES: usize = 1024;
 
 /// An open destination with its name.
 pub struct Direct {
@@ -38,6 +41,22 @@ impl Direct {
         Ok(Self::new(path.display().to_string(), Target::File(file)))
     }
 
+    /// Writes all of several pieces, with nothing else between them, past the buffer.
+    pub fn write_pieces(&mut self, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
+        self.writer.flush()?;
+        IoSlice::advance_slices(&mut pieces, 0); // leaves out empty ones
+        while !pieces.is_empty() {
+            let most = pieces.len().min(MOST_PIECES);
+            match self.writer.get_mut().write_vectored(&pieces[..most]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => IoSlice::advance_slices(&mut pieces, written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     fn new(name: String, target: Target) -> Self {
         Self { name, writer: BufWriter::with_capacity(BUFFER, target) }
     }
@@ -64,6 +83,13 @@ impl Write for Target {
             // Past the line buffer of `Stdout`, which would cut our blocks at line ends.
             Self::Stdout => rustix::io::write(io::stdout(), bytes).map_err(Into::into),
             Self::File(file) => file.write(bytes),
+        }
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Stdout => rustix::io::writev(io::stdout(), pieces).map_err(Into::into),
+            Self::File(file) => file.write_vectored(pieces),
         }
     }
 

@@ -12,7 +12,7 @@ mod text;
 
 use std::io;
 
-use crate::record::{Command, Packet, Record, Secret, Traffic};
+use crate::record::{Command, Packet, Plaintext, Record, Secret, Traffic};
 pub use json::Json;
 pub use keylog::KeyLog;
 pub use output::{Address, Batch, Delivery, FileRotation, Output, Policy, Running};
@@ -31,6 +31,11 @@ pub trait Sink: Send {
 
     /// Takes a packet; only captures of packets want it.
     fn write_packet(&mut self, _packet: &Packet<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Takes plaintext as it was; formats for people have it as records.
+    fn write_plaintext(&mut self, _plaintext: &Plaintext<'_>) -> io::Result<()> {
         Ok(())
     }
 
@@ -99,6 +104,11 @@ impl Sinks {
     /// Gives a packet to every sink.
     pub fn write_packet(&mut self, packet: &Packet<'_>) {
         self.each(|sink| sink.write_packet(packet));
+    }
+
+    /// Gives plaintext to every sink.
+    pub fn write_plaintext(&mut self, plaintext: &Plaintext<'_>) {
+        self.each(|sink| sink.write_plaintext(plaintext));
     }
 
     /// Gives a command to every sink.

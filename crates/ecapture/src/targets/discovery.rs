@@ -206,12 +206,18 @@ impl Discovery {
         }
         let lease = Lease::take(file);
         let findings = probes::examine(file, lease.as_ref(), self.wanted, &Overrides::default(), &self.cache);
-        for reason in &findings.refused {
-            if self.is_expected(path) {
+        let is_expected = self.is_expected(path);
+        for reason in findings.refused.iter().chain(&findings.unreadable) {
+            if is_expected {
                 tracing::warn!("{}: not hooked: {reason}", escape::path(path));
+            } else if findings.unreadable.is_none() {
+                tracing::info!("{}: not hooked: {reason}", escape::path(path));
             } else {
                 tracing::debug!("{}: {reason}", path.display());
             }
+        }
+        for stranger in &findings.strangers {
+            tracing::info!("{}{origin}: can not be captured: {stranger}", escape::path(path));
         }
         if findings.found.is_empty() {
             return;
@@ -260,8 +266,9 @@ impl Discovery {
         if !findings.found.is_empty() {
             return self.attach(&file, path, "", &findings.found);
         }
-        if !findings.refused.is_empty() {
-            bail!("{}: {}", path.display(), findings.refused.join("; "));
+        let reasons: Vec<String> = findings.refused.into_iter().chain(findings.unreadable).collect();
+        if !reasons.is_empty() {
+            bail!("{}: {}", path.display(), reasons.join("; "));
         }
         bail!("{}: {}", path.display(), self.wanted.needs())
     }

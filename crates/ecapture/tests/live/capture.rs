@@ -129,6 +129,13 @@ impl Capture {
         Self::commands("gnutls", only.into_iter().chain(arguments.iter().map(OsStr::new)))
     }
 
+    /// `ecapture nss` with a key log, only of what uses these files.
+    pub fn of_nss(files: &[PathBuf], keys: &Path, arguments: &[&str]) -> Self {
+        let only = files.iter().flat_map(|file| [OsStr::new("--nspr"), file.as_os_str()]);
+        let keys = ["-m".as_ref(), "text,keylog".as_ref(), "-k".as_ref(), keys.as_os_str()];
+        Self::commands("nss", only.chain(keys).chain(arguments.iter().map(OsStr::new)))
+    }
+
     /// `ecapture gotls`, for Go programs of these tests, with much room.
     pub fn of_go() -> Self {
         let cgroup = own_cgroup();

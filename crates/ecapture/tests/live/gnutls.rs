@@ -1,7 +1,7 @@
 //! GnuTLS: every way in which a program may call it yields exactly the bytes that were moved, and keys.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use rustix::process::Signal;
@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use crate::capture::{Capture, ROOM_FOR_ALL, ecapture};
 use crate::keys::{TLS13, labelled, lines};
 use crate::lab::{Lab, Server, free_port, say, target, wait_for_port};
+use crate::packages::unpacked;
 use crate::pattern::{self, assert_same};
 use crate::process::{Running, output_of, wait_for};
 use crate::record::{RECEIVED, Record, Records, SENT};
@@ -18,18 +19,31 @@ const VERSIONS: [(&str, usize); 2] = [("NORMAL:-VERS-TLS1.3", 1), ("NORMAL:-VERS
 
 /// A lab whose programs have their own copy of libgnutls.
 fn lab() -> (Lab, PathBuf) {
-    let lab = Lab::new();
     let needed = output_of("ldd", &[target("gnutls_forms").to_str().expect("UTF-8")]);
     let line = needed.lines().find(|line| line.contains("libgnutls.so")).expect("it uses libgnutls");
     let words: Vec<_> = line.split_ascii_whitespace().collect();
-    let library = lab.path("lib").join(words[0]);
-    fs::copy(words[2], &library).expect("copy libgnutls");
+    lab_with(Path::new(words[2]), words[0])
+}
+
+/// The same with this library, which programs know by that name.
+fn lab_with(original: &Path, name: &str) -> (Lab, PathBuf) {
+    let lab = Lab::new();
+    let library = lab.path("lib").join(name);
+    fs::copy(original, &library).expect("copy libgnutls");
     (lab, library)
 }
 
 /// Sends a body in one way and receives it in another.
 fn forms(sending: &str, receiving: &str, version: &str) -> (Records, u64, Vec<u8>) {
-    let (lab, library) = lab();
+    forms_in(lab(), sending, receiving, version)
+}
+
+fn forms_in(
+    (lab, library): (Lab, PathBuf),
+    sending: &str,
+    receiving: &str,
+    version: &str,
+) -> (Records, u64, Vec<u8>) {
     let body = pattern::body(9, 300_000);
     lab.file("body", &body);
     let capture = Capture::of_gnutls(&library, &ROOM_FOR_ALL);
@@ -48,7 +62,11 @@ fn assert_forms(sending: &str, receiving: &str, is_again: bool) {
 
 #[track_caller]
 fn assert_form(sending: &str, receiving: &str, version: &str, is_again: bool) {
-    let (records, again, body) = forms(sending, receiving, version);
+    assert_bytes(sending, forms(sending, receiving, version), is_again);
+}
+
+#[track_caller]
+fn assert_bytes(sending: &str, (records, again, body): (Records, u64, Vec<u8>), is_again: bool) {
     assert_same(&records.way(SENT).bytes(), &body, "sent");
     assert_same(&records.way(RECEIVED).bytes(), &body, "received");
     assert_eq!(again != 0, is_again, "{sending}: {again} calls were made again");
@@ -60,6 +78,19 @@ fn sent_at_once() {
     assert_forms("send", "seq", false);
     assert_forms("file", "recv", false);
     assert_form("range", "recv", "NORMAL", false); // which takes TLS 1.3, where lengths can be hidden
+}
+
+/// GnuTLS 3.7.1.
+#[test]
+#[ignore = "fetches packages"]
+fn an_older_version() {
+    let Some(directory) = unpacked("bullseye", "libgnutls30") else { panic!("it is not to be had") };
+    for (version, _) in VERSIONS {
+        for (sending, is_again) in [("send", false), ("resume", true), ("cork", true)] {
+            let lab = lab_with(&directory.join("libgnutls.so.30"), "libgnutls.so.30");
+            assert_bytes(sending, forms_in(lab, sending, "recv", version), is_again);
+        }
+    }
 }
 
 #[test]

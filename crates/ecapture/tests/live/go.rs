@@ -1,13 +1,14 @@
 //! Go programs: what both ends say, their addresses and their keys.
 
+use std::ffi::OsStr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{ChildStdin, Command, Stdio};
 
 use rustix::process::Signal;
 
 use crate::capture::{Capture, ecapture};
 use crate::keys::lines;
-use crate::lab::{Lab, Server, free_port, target, wait_for_port};
+use crate::lab::{Lab, Server, free_port, say, target, wait_for_port};
 use crate::pattern::{assert_same, body};
 use crate::process::Running;
 use crate::record::{Record, Records};
@@ -96,6 +97,59 @@ fn connections_have_addresses_and_descriptors() {
     }
 }
 
+/// The type of the transport tells nothing; the goroutine uses the socket inside of its calls.
+#[test]
+fn transports_of_other_types_have_addresses() {
+    for client in ["go_client", "go_client_pie"] {
+        let lab = Lab::new();
+        let server = serve(&lab, &[("text", b"hello")]);
+        let capture = Capture::of_go();
+        let pid = visit(&lab, client, server.port, "text", &["-wrap", "-k", "2"]);
+        let records = capture.stop().complete().of(pid).way("sent");
+        assert_eq!(records.same("dst").as_str(), Some(format!("127.0.0.1:{}", server.port).as_str()));
+        assert!(records.same("fd").as_i64().is_some_and(|fd| fd > 2), "{records:?}");
+    }
+}
+
+/// Only the end of the connection tells where the answer ends, and both programs go on.
+#[test]
+fn ends_of_connections_are_seen() {
+    let lab = Lab::new();
+    let capture = Capture::of_go();
+    let _forms = run_forms(&lab, &capture);
+    for way in ["sent", "received"] {
+        let record = capture.wait_for_record("the end of the answer", |record| {
+            record.text("dir") == way && record.data().ends_with(b"This is all.") && record.0["last"] == true
+        });
+        assert_eq!(record.kind(), "HTTP/1.0 response");
+    }
+}
+
+#[test]
+fn older_kernels() {
+    let text = body(6, 70_000);
+    for features in ["uprobe_multi", "modern", "cookie", "btf", "cookie,uprobe_multi,modern,btf"] {
+        let lab = Lab::new();
+        let server = serve(&lab, &[("text", &text)]);
+        let mut command = ecapture();
+        command.env("ECAPTURE_DISABLE_FEATURES", features);
+        let program = target("go_client");
+        let capture = Capture::launch_as("gotls", command, [OsStr::new("--elfpath"), program.as_os_str()]);
+        capture.wait_until_ready();
+        let pid = visit(&lab, "go_client", server.port, "text", &["-k", "2"]);
+        let captured = capture.stop();
+        let summary = captured.summary();
+        assert_eq!((summary.get("lost"), summary.get("gaps")), (0, 0), "{}", captured.stderr);
+        let records = captured.records.of(pid);
+        let (asked, answered) = both_ways(&records.connection());
+        assert_eq!(asked.windows(4).filter(|part| part == b"\r\n\r\n").count(), 2, "{features}");
+        assert!(answered.ends_with(&text), "{features}");
+        let address = format!("127.0.0.1:{}", server.port);
+        let known = records.way("sent").0.iter().all(|record| record.0["dst"] == address);
+        assert_eq!(known, !features.contains("btf"), "{features}");
+    }
+}
+
 #[test]
 fn http2_is_decoded() {
     let lab = Lab::new();
@@ -110,6 +164,107 @@ fn http2_is_decoded() {
     }
 }
 
+/// Both ends of one visit, and the keys of the client.
+fn assert_all_is_seen(client: &str, options: &[&str]) {
+    let text = body(9, 200_000);
+    let lab = Lab::new();
+    let server = serve(&lab, &[("text", &text)]);
+    let (captured, truth) = (lab.path("captured.keys"), lab.path("client.keys"));
+    let capture = Capture::of_go();
+    let keys = keys_of(&target(client), &captured);
+    let options: Vec<&str> =
+        options.iter().copied().chain(["-keylog", truth.to_str().expect("UTF-8")]).collect();
+    let pid = visit(&lab, client, server.port, "text", &options);
+    keys.signal(Signal::INT);
+    keys.finish().succeeded();
+    let records = capture.stop().complete();
+    let (asked, answered) = both_ways(&records.of(pid).connection());
+    let (sent, received) = both_ways(&records.of(server.running.pid()).connection());
+    assert_same(&asked, &received, &format!("what {client} asked"));
+    assert_same(&answered, &sent, &format!("what was answered to {client}"));
+    assert!(answered.ends_with(&text), "{client}");
+    assert_eq!(lines(&captured), lines(&truth), "{client}");
+    assert!(!lines(&truth).is_empty(), "{client}");
+}
+
+#[test]
+fn other_ways_to_build() {
+    for client in ["go_client_boring", "go_client_fips", "go_client_static_cgo"] {
+        assert_all_is_seen(client, &[]);
+    }
+}
+
+#[test]
+#[ignore = "fetches many versions of Go"]
+fn versions() {
+    let is_version = |name: &str| name.starts_with("go1.");
+    let build = std::fs::read_dir(target("")).expect("programs");
+    let names = build.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let versions: Vec<String> = names.filter(|name| is_version(name)).collect();
+    assert!(versions.len() >= 6, "{versions:?}");
+    for version in versions {
+        for way in ["client", "client_stripped", "client_pie"] {
+            if (version.as_str(), way) == ("go1.16.15", "client_pie") {
+                continue; // refused: where the goroutine is does not show in its code
+            }
+            let client = format!("{version}/{way}");
+            assert_all_is_seen(&client, &[]);
+            assert_all_is_seen(&client, &["-tls12", "-wrap"]);
+        }
+    }
+}
+
+#[test]
+fn a_library_in_another_program() {
+    const PROGRAM: &str = "\
+import ctypes, sys, time
+library = ctypes.CDLL(sys.argv[1])
+library.Fetch.restype = ctypes.c_int64
+time.sleep(2)
+print(library.Fetch(sys.argv[2].encode()))
+";
+    let text = body(4, 100_000);
+    let lab = Lab::new();
+    let server = serve(&lab, &[("text", &text)]);
+    let capture = Capture::of_go();
+    let mut command = lab.command("python3");
+    command.args(["-c", PROGRAM]).arg(target("libgo_shared.so"));
+    let running = Running::start(command.arg(format!("https://127.0.0.1:{}/text", server.port)));
+    let pid = running.pid();
+    assert_eq!(running.finish().succeeded().text().trim(), "100000");
+    let connection = capture.stop().complete().of(pid).connection();
+    assert!(both_ways(&connection).1.ends_with(&text));
+    let address = format!("127.0.0.1:{}", server.port);
+    assert_eq!(connection.way("sent").same("dst").as_str(), Some(address.as_str()));
+}
+
+/// `forms` after it has made all its connections; it runs until its input ends.
+fn run_forms(lab: &Lab, capture: &Capture) -> (Running, ChildStdin) {
+    let mut command = lab.command(target("go_forms"));
+    command.args(["cert.pem", "key.pem"]).stdin(Stdio::piped());
+    let mut running = Running::start_with_input(&mut command);
+    running.line("\"ready\"", |line| (line == "ready").then_some(()));
+    capture.wait_for_line("/go_forms ");
+    let mut input = running.input();
+    say(&mut input, "go\n");
+    running.line("\"done\"", |line| (line == "done").then_some(()));
+    (running, input)
+}
+
+/// The stack of a goroutine moves inside of a call, goroutines leave calls by a panic or end in them, TLS is inside of TLS.
+#[test]
+fn calls_that_go_on_in_unusual_ways() {
+    let lab = Lab::new();
+    let capture = Capture::of_go();
+    let pid = run_forms(&lab, &capture).0.pid();
+    let records = capture.stop().complete().of(pid);
+    for name in ["grown", "after a panic", "after an exit", "nested"] {
+        let text = format!("{name}\n").repeat(1000).into_bytes();
+        let all: Vec<_> = records.connections().iter().map(both_ways).collect();
+        let whole = all.iter().filter(|ways| ways.0 == text && ways.1 == text).count();
+        assert_eq!(whole, 2, "{name}");
+    }
+}
 /// `ecapture gotls -m keylog` of one program.
 fn keys_of(program: &Path, path: &Path) -> Running {
     let mut command: Command = ecapture();

@@ -127,6 +127,14 @@ impl Lab {
 
     /// Starts nginx with the files of `www`, on both loopback addresses.
     pub fn nginx(&self, options: &str) -> Server {
+        let (mut command, port) = self.nginx_command(options);
+        let running = Running::start(&mut command);
+        wait_for_port(port);
+        Server { running, port }
+    }
+
+    /// nginx with the files of `www`, on both loopback addresses, and its port.
+    pub fn nginx_command(&self, options: &str) -> (Command, u16) {
         let port = free_port();
         fs::create_dir_all(self.path("www")).expect("a directory");
         let at = self.directory.path().canonicalize().expect("a path");
@@ -140,9 +148,8 @@ impl Lab {
              server {{ listen 127.0.0.1:{port} ssl {options}; listen [::1]:{port} ssl {options}; }} }}\n"
         ));
         let mut command = self.command("nginx");
-        let running = Running::start(command.env("PATH", with_sbin()).arg("-c").arg(self.path("nginx.conf")));
-        wait_for_port(port);
-        Server { running, port }
+        command.env("PATH", with_sbin()).arg("-c").arg(self.path("nginx.conf"));
+        (command, port)
     }
 
     /// Starts an HTTPS server in Python that answers with the class `Handler` of the given source.

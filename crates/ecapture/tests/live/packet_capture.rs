@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::capture::ecapture;
 use crate::lab::{Lab, Server, read_text, ready_port};
 use crate::network::{End, Network};
-use crate::process::{Finished, Running, output_of};
+use crate::process::{Finished, Running, output_of, wait_for};
 
 /// A run in progress.
 pub struct PacketCapture {
@@ -108,6 +108,36 @@ pub fn fetch(lab: &Lab, network: &Network, url: &str, options: &[&str]) -> u32 {
     let pid = curl.pid();
     curl.finish().succeeded();
     pid
+}
+
+/// Starts nginx, which speaks HTTP/2, at loopback here; its page is `/page`.
+pub fn serve_http2(lab: &Lab, network: &Network) -> Server {
+    let (command, port) = lab.nginx_command("http2");
+    fs::create_dir_all(lab.path("www")).expect("a directory");
+    lab.file("www/page", b"it works\n");
+    let running = Running::start(&mut network.at(End::Here, &command));
+    let mut knock = Command::new("curl");
+    knock.args(["-sk", "--noproxy", "*", "-o", "/dev/null", &url("127.0.0.1", port, "")]);
+    let mut knock = network.at(End::Here, &knock);
+    wait_for("nginx", || knock.status().expect("curl").success().then_some(()));
+    Server { running, port }
+}
+
+/// Starts a Python program at an end, with the private libssl, and waits until it says `ready`.
+pub fn start_python(lab: &Lab, network: &Network, end: End, source: &str, arguments: &[&str]) -> Running {
+    let mut python = lab.command("/usr/bin/python3");
+    python.args(["-c", source]).args(arguments);
+    let running = Running::start(&mut network.at(end, &python));
+    ready_port(&running);
+    running
+}
+
+/// Runs a Python program here to its end, with the private libssl; answers what it printed.
+#[track_caller]
+pub fn run_python(lab: &Lab, network: &Network, source: &str, arguments: &[&str]) -> String {
+    let mut python = lab.command("/usr/bin/python3");
+    python.args(["-c", source]).args(arguments);
+    Running::start(&mut network.at(End::Here, &python)).finish().succeeded().text()
 }
 
 /// The BPF links that a process holds, with the interface of each.

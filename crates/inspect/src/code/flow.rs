@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::state::State;
 pub(crate) use super::state::Value;
-use super::{Code, Decoder, Effect, Flow, Insn, MOST_ARGS, Target};
+use super::{Code, Decoder, Effect, Flow, Insn, MOST_ARGS, Target, reached};
+use crate::binary::Binary;
 
 /// Most instructions looked at (again after a merge) before a function counts as too large.
 const MOST_STEPS: usize = 1 << 15;
@@ -132,6 +133,19 @@ pub(crate) fn swept_targets(code: &Code, decoder: &mut Decoder) -> Vec<(u64, Tar
         at = at.saturating_add(insn.map_or(code.shortest(), |insn| u64::from(insn.len)));
     }
     targets
+}
+
+/// The function of this file that the code leads to if all that it does is to jump there.
+pub(crate) fn leads_to(binary: &Binary<'_>, code: &Code, decoder: &mut Decoder) -> Option<u64> {
+    let mut at = code.start;
+    loop {
+        let insn = code.decode(decoder, at)?;
+        match insn.flow {
+            Flow::Next => at += u64::from(insn.len),
+            Flow::Jump(target) => return reached(binary, target),
+            _ => return None,
+        }
+    }
 }
 
 #[cfg(test)]

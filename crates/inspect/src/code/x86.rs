@@ -236,11 +236,13 @@ fn other_access(insn: &Instruction, all: &[UsedMemory]) -> Option<Effect> {
         at: used.displacement() as i64,
         index: None,
     };
-    if let Some(used) = all.iter().find(|used| is_write(used.access())) {
+    // What a call pushes is behind it when it returns.
+    let pushes = insn.flow_control() == FlowControl::IndirectCall;
+    if let Some(used) = all.iter().find(|used| is_write(used.access()) && !pushes) {
         let size = if plain(used) { used.memory_size().size() as u32 } else { 0 };
         return Some(Effect::Store { to: place(used), size, from: Operand::Unknown });
     }
-    let used = all.first().filter(|used| plain(used))?;
+    let used = all.iter().find(|used| !is_write(used.access())).filter(|used| plain(used))?;
     Some(Effect::Read { from: place(used), size: u8::try_from(used.memory_size().size()).ok()? })
 }
 

@@ -10,7 +10,7 @@ use crate::code::Decoder;
 use crate::error::ElfError;
 use crate::functions::Functions;
 use crate::hook::{Arg, Evidence, Hook, Purpose};
-use crate::labels::{self, CLIENT_RANDOM, Receiver, Site};
+use crate::labels::{self, CLIENT_RANDOM, LABELS, Receiver, Site};
 use crate::place::{Base, Label, Path, Place, Secret};
 use crate::site::{self, function_code};
 use crate::symbolic::{Event, Explorer, Next, State};
@@ -32,7 +32,7 @@ pub(super) fn find(
     symbols: &Symbols,
     decoder: &mut Decoder,
 ) -> Result<Result<Hook, Why>, ElfError> {
-    let (places, loads) = match labels::find(binary)? {
+    let (places, loads) = match labels::find(binary, &LABELS)? {
         Ok(found) => found,
         Err(why) => return Ok(Err(why)),
     };
@@ -81,18 +81,17 @@ fn hook(
     })
 }
 
-/// Whether the calls show the arguments: every secret is a field of the session, and a master secret has 48 bytes.
+/// Whether the calls show the arguments: the master secret is a field of the session and has 48 bytes. All others are
+/// fields, too; aarch64 code adds large offsets in a way that is not followed.
 fn has_prototype(receiver: &Receiver) -> bool {
-    let is_field = |site: &Site| {
-        let way = site.pool.path(site.arguments[SESSION], site.arguments[SECRET]);
-        way.is_some_and(|way| way.loads().is_empty() && way.add() > 0)
-    };
+    let way = |site: &Site| site.pool.path(site.arguments[SESSION], site.arguments[SECRET]);
+    let is_field = |way: Path| way.loads().is_empty() && way.add() > 0;
     let length = |site: &Site| site.pool.as_constant(site.arguments[LENGTH]);
     let mut masters = receiver.sites.iter().filter(|site| site.label == CLIENT_RANDOM).peekable();
     receiver.position == LABEL
-        && receiver.sites.iter().all(is_field)
+        && receiver.sites.iter().all(|site| way(site).is_none_or(is_field))
         && masters.peek().is_some()
-        && masters.all(|site| length(site) == Some(MASTER_LEN))
+        && masters.all(|site| length(site) == Some(MASTER_LEN) && way(site).is_some())
 }
 
 /// The way from the session to the client random, by the function that tells it to programs: it stores its address

@@ -4,7 +4,8 @@ mod keys;
 mod known;
 
 use crate::binary::Binary;
-use crate::code::{Decoder, Flow, reached};
+use crate::code::Decoder;
+use crate::code::flow::leads_to;
 use crate::error::ElfError;
 use crate::hook::{Evidence, Hook};
 use crate::symbols::{Symbol, Symbols};
@@ -69,15 +70,5 @@ pub fn resolve(binary: &Binary<'_>) -> Result<GnuTls, Refusal> {
 fn passes_on(binary: &Binary<'_>, symbols: &Symbols, decoder: &mut Decoder, symbol: &Symbol) -> bool {
     let inner = symbols.get(known::INNER_SEND).filter(|inner| inner.address != symbol.address);
     let code = site::function_code(binary, symbol.address, symbol.size);
-    let mut at = symbol.address;
-    while let Some(insn) = code.decode(decoder, at) {
-        match insn.flow {
-            Flow::Next => at += u64::from(insn.len),
-            Flow::Jump(target) => {
-                return inner.is_some_and(|inner| reached(binary, target) == Some(inner.address));
-            }
-            _ => return false,
-        }
-    }
-    false
+    inner.is_some_and(|inner| leads_to(binary, &code, decoder) == Some(inner.address))
 }

@@ -61,6 +61,8 @@ pub enum Purpose {
     Write,
     /// `(conn)`: a handshake begins.
     Begin,
+    /// `(conn)`.
+    Close,
     /// `(config, label, random, secret)`.
     Secret,
 }
@@ -98,11 +100,12 @@ pub enum Refusal {
 }
 
 /// The functions that matter, and what for.
-const FUNCTIONS: [(&str, Purpose); 5] = [
+const FUNCTIONS: [(&str, Purpose); 6] = [
     ("crypto/tls.(*Conn).Read", Purpose::Read),
     ("crypto/tls.(*Conn).Write", Purpose::Write),
     ("crypto/tls.(*Conn).clientHandshake", Purpose::Begin),
     ("crypto/tls.(*Conn).serverHandshake", Purpose::Begin),
+    ("crypto/tls.(*Conn).Close", Purpose::Close),
     ("crypto/tls.(*Config).writeKeyLog", Purpose::Secret),
 ];
 
@@ -159,7 +162,7 @@ fn function(
             let whole = extent.end - extent.start <= LONGEST;
             abi::returns(&code, &mut Decoder::default()).filter(|all| whole && !all.is_empty())?
         }
-        Purpose::Begin | Purpose::Secret => Vec::new(),
+        Purpose::Begin | Purpose::Close | Purpose::Secret => Vec::new(),
     };
     Some(Function {
         name,

@@ -6,6 +6,7 @@ use inspect::gnutls::{GnuTls, Refusal, may_be, resolve};
 use inspect::{Arg, Binary, Evidence, Purpose, ResultKind};
 
 use crate::openssl::call;
+use crate::workshop::{below, unpacked};
 
 const SYSTEM: &str = "/usr/lib/x86_64-linux-gnu/libgnutls.so.30";
 
@@ -56,4 +57,30 @@ fn others_are_not_taken_for_it() {
     let binary = Binary::open(&bytes).unwrap();
     assert!(!may_be(&binary).unwrap());
     assert!(matches!(resolve(&binary), Err(Refusal::NotGnuTls)));
+}
+
+#[test]
+#[ignore = "fetches packages"]
+fn every_release_has_all_and_both_machines_agree() {
+    let releases = [
+        ("bullseye", "libgnutls30"),
+        ("bookworm", "libgnutls30"),
+        ("trixie", "libgnutls30t64"),
+        ("sid", "libgnutls30t64"),
+    ];
+    let mut count = 0;
+    for (suite, package) in releases {
+        let found = ["x86_64", "aarch64"].map(|machine| {
+            let directory = unpacked(suite, package, machine)?;
+            count += 1;
+            println!("{suite} {machine}");
+            let bytes = fs::read(below(&directory, "libgnutls.so.")).unwrap();
+            let found = resolve(&Binary::open(&bytes.as_slice()).unwrap()).unwrap();
+            assert_eq!(found.notes, Vec::<String>::new());
+            // Purposes tell where values are: types have the same sizes and alignments on both.
+            Some(found.hooks.iter().map(|hook| (hook.function, hook.purpose)).collect::<Vec<_>>())
+        });
+        assert_eq!(found[0], found[1]);
+    }
+    assert!(count > 0, "no package is to be had");
 }

@@ -3,8 +3,10 @@
 
 mod given;
 mod gnutls;
+mod go;
 mod hostile;
 mod keys;
+mod nss;
 mod openssl;
 mod stripped;
 mod workshop;

@@ -64,3 +64,20 @@ pub fn names(found: &OpenSsl) -> Vec<&'static str> {
 pub fn hook<'o>(found: &'o OpenSsl, name: &str) -> &'o Hook {
     found.hooks.iter().find(|hook| hook.function == name).unwrap_or_else(|| panic!("{name}: {found:?}"))
 }
+
+/// A package of a release of Debian for a machine, unpacked; `None` where it can not be had.
+pub fn unpacked(suite: &str, package: &str, machine: &str) -> Option<PathBuf> {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{package}-{suite}-{machine}"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing/corpus/unpack");
+    let mut unpack = Command::new(script);
+    unpack.args([suite, package]).arg(&directory).arg(machine);
+    (directory.exists() || unpack.status().is_ok_and(|status| status.success())).then_some(directory)
+}
+
+/// The one regular file below a directory whose name begins so.
+pub fn below(directory: &Path, name: &str) -> PathBuf {
+    let mut find = Command::new("find");
+    find.arg(directory).args(["-type", "f", "-name", &format!("{name}*")]);
+    let found = String::from_utf8(find.output().unwrap().stdout).unwrap();
+    PathBuf::from(found.lines().next().unwrap_or_else(|| panic!("no {name}")))
+}

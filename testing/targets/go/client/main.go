@@ -1,14 +1,16 @@
 // client: an HTTPS client in Go. It prints the number of body bytes received.
 //
-//	client [-n connections] [-c clients] [-k requests] [-h1=false] [-tls12] [-sleep ms] [-keylog file] url
+//	client [-n connections] [-c clients] [-k requests] [-h1=false] [-tls12] [-wrap] [-sleep ms] [-keylog file] url
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"flag"
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"time"
@@ -20,6 +22,7 @@ var (
 	requests    = flag.Int("k", 1, "requests on each connection")
 	http1       = flag.Bool("h1", true, "HTTP/1.1 only")
 	tls12       = flag.Bool("tls12", false, "TLS 1.2 at most")
+	wrap        = flag.Bool("wrap", false, "a transport of a type of our own around the TCP connection")
 	sleep       = flag.Int("sleep", 0, "ms to wait before the first connection")
 	keylog      = flag.String("keylog", "", "append the key log: the truth for tests")
 )
@@ -32,18 +35,18 @@ func main() {
 	}
 	time.Sleep(time.Duration(*sleep) * time.Millisecond)
 	totals := make(chan int64)
-	for range *clients {
+	for i := 0; i < *clients; i++ {
 		go func() { totals <- runClient(flag.Arg(0)) }()
 	}
 	var total int64
-	for range *clients {
+	for i := 0; i < *clients; i++ {
 		total += <-totals
 	}
 	fmt.Println(total)
 }
 
 func runClient(url string) (total int64) {
-	for range *connections {
+	for i := 0; i < *connections; i++ {
 		total += runConnection(url)
 	}
 	return total
@@ -54,7 +57,7 @@ func runConnection(url string) (total int64) {
 	transport := newTransport()
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
-	for range *requests {
+	for i := 0; i < *requests; i++ {
 		total += get(client, url)
 	}
 	return total
@@ -77,11 +80,21 @@ func newTransport() *http.Transport {
 		ForceAttemptHTTP2:  !*http1,
 		DisableCompression: true,
 	}
+	if *wrap {
+		transport.DialContext = dialWrapped
+	}
 	if *http1 {
 		// An empty map, not nil, is what turns HTTP/2 off.
 		transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
 	}
 	return transport
+}
+
+type wrapped struct{ net.Conn }
+
+func dialWrapped(context context.Context, network, address string) (net.Conn, error) {
+	connection, err := new(net.Dialer).DialContext(context, network, address)
+	return wrapped{connection}, err
 }
 
 func get(client *http.Client, url string) int64 {

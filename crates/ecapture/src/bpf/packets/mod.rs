@@ -15,6 +15,7 @@ use libbpf_sys as sys;
 use rustc_hash::FxHashMap;
 use rustix::io::Errno;
 
+use super::event::Settings;
 use super::load::{Programs, map_handle, objects, set_maps};
 pub(super) use event::PACKET_HEAD;
 pub use event::Packet;
@@ -122,7 +123,9 @@ impl Packets {
         };
         let has_tcx = features.tcx && features.modern;
         let mut object = ObjectBuilder::default().name("ecapture")?.open_memory(bytes)?;
-        set_maps(&mut object, &programs.plan.settings(0), programs.plan.ring_bytes, Some(programs.main()))?;
+        let ring_bytes = programs.plan.ring_bytes;
+        let settings = Settings { wake_shift: (ring_bytes / 2).ilog2(), ..programs.plan.settings(0) };
+        set_maps(&mut object, &settings, ring_bytes, Some(programs.main()))?;
         let settings = PacketSettings { snaplen: choice.snaplen, unowned: choice.unowned };
         for mut map in object.maps_mut().filter(|map| map.name() == ".rodata.packets") {
             map.set_initial_value(&settings.to_bytes()).context("settings of the programs for packets")?;

@@ -22,7 +22,17 @@ pub struct Keys {
 impl Keys {
     /// Takes what a library hands over; whether it is a secret.
     pub fn take(&mut self, secret: &Secret<'_>, sinks: &mut FilteredSinks) -> bool {
-        let line = secret.secret.and_then(|bytes| check(secret.label, secret.client_random, bytes));
+        let label = if secret.computed.is_empty() {
+            secret.label
+        } else {
+            let Some((name, _)) = COMPUTED.iter().find(|(_, by)| by.as_bytes() == secret.computed) else {
+                return false; // no key log has it
+            };
+            name.as_bytes()
+        };
+        let bytes =
+            secret.secret.filter(|_| secret.computed.is_empty() || secret.computed.ends_with(secret.label));
+        let line = bytes.and_then(|bytes| check(label, secret.client_random, bytes));
         match line {
             Some(line) => self.write(&line, sinks),
             None => {
@@ -35,7 +45,8 @@ impl Keys {
     /// Takes what the object of an open connection holds; whether that has its secrets.
     pub fn take_object(&mut self, object: &Object<'_>, sinks: &mut FilteredSinks) -> bool {
         let Some(client_random) = object.client_random else { return false };
-        let mut any = false;
+        // It may have been seen where no object was at hand.
+        let mut any = self.recent.has_master(client_random);
         for (label, bytes) in live::lines(object) {
             let line = check(label.as_bytes(), client_random, &bytes);
             any |= line.is_some_and(|line| self.write(&line, sinks));
@@ -59,6 +70,17 @@ impl Keys {
         }
     }
 }
+
+/// Names of secrets in a key log, and the labels by which they are computed: RFC 8446, section 7.1.
+const COMPUTED: [(&str, &str); 7] = [
+    ("CLIENT_EARLY_TRAFFIC_SECRET", "c e traffic"),
+    ("EARLY_EXPORTER_SECRET", "e exp master"),
+    ("CLIENT_HANDSHAKE_TRAFFIC_SECRET", "c hs traffic"),
+    ("SERVER_HANDSHAKE_TRAFFIC_SECRET", "s hs traffic"),
+    ("CLIENT_TRAFFIC_SECRET_0", "c ap traffic"),
+    ("SERVER_TRAFFIC_SECRET_0", "s ap traffic"),
+    ("EXPORTER_SECRET", "exp master"),
+];
 
 /// Refuses what can not be a line of a key log.
 fn check<'a>(label: &'a [u8], client_random: &'a [u8; 32], secret: &'a [u8]) -> Option<record::Secret<'a>> {
@@ -94,7 +116,35 @@ mod tests {
 
     fn take(keys: &mut Keys, label: &str, client_random: &[u8; 32], secret: Option<&[u8]>) -> bool {
         let mut sinks = FilteredSinks::new(Sinks::new(Vec::new(), || {}), Filter::default());
-        keys.take(&Secret { label: label.as_bytes(), client_random, secret }, &mut sinks)
+        keys.take(&Secret { label: label.as_bytes(), client_random, secret, computed: b"" }, &mut sinks)
+    }
+
+    #[test]
+    fn secrets_are_named_by_what_they_were_computed_of() {
+        let mut sinks = FilteredSinks::new(Sinks::new(Vec::new(), || {}), Filter::default());
+        let mut keys = Keys::default();
+        let cases = [
+            ("exp master", "exp master", (1, 0)),
+            ("hs traffic", "c hs traffic", (2, 0)),
+            ("res master", "res master", (2, 0)),
+            ("hs traffic", "s ap traffic", (2, 1)),
+        ];
+        for (label, computed, expected) in cases {
+            let (label, computed) = (label.as_bytes(), computed.as_bytes());
+            let secret = Secret { label, client_random: RANDOM, secret: Some(&[2; 32]), computed };
+            keys.take(&secret, &mut sinks);
+            assert_eq!((keys.lines, keys.refused), expected);
+        }
+    }
+
+    #[test]
+    fn an_object_whose_master_secret_was_seen_has_its_keys() {
+        let mut sinks = FilteredSinks::new(Sinks::new(Vec::new(), || {}), Filter::default());
+        let mut keys = Keys::default();
+        let object = Object { client_random: Some(RANDOM), master: None, window: None, established: false };
+        assert!(!keys.take_object(&object, &mut sinks));
+        assert!(take(&mut keys, "CLIENT_RANDOM", RANDOM, Some(&[2; 48])));
+        assert!(keys.take_object(&object, &mut sinks));
     }
 
     #[test]

@@ -46,6 +46,12 @@ impl Recent {
         self.young.insert(name, secret.secret.into());
         Seen::Never
     }
+
+    /// Whether the master secret of a connection was added.
+    pub fn has_master(&self, client_random: &[u8; 32]) -> bool {
+        let name: Name = ("CLIENT_RANDOM".into(), *client_random, [].into());
+        self.young.contains_key(&name) || self.old.contains_key(&name)
+    }
 }
 
 #[cfg(test)]

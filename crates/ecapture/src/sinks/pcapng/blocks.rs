@@ -2,6 +2,9 @@
 //!
 //! No crate has a release that writes decryption secrets, so they are written here.
 
+use bytes::Bytes;
+
+use super::batch::Batch;
 use crate::record::{Direction, Interface, Packet, Traffic};
 
 const SECTION: u32 = 0x0a0d_0d0a;
@@ -50,7 +53,7 @@ impl<'a> Block<'a> {
     /// Bytes, padded to whole words.
     fn bytes(self, bytes: &[u8]) -> Self {
         self.out.extend_from_slice(bytes);
-        self.out.resize(self.out.len().next_multiple_of(4), 0);
+        self.out.resize(self.out.len() + bytes.len().next_multiple_of(4) - bytes.len(), 0);
         self
     }
 
@@ -59,10 +62,9 @@ impl<'a> Block<'a> {
         self.u32((time >> 32) as u32).u32(time as u32)
     }
 
-    /// An option; what is longer than an option can be is cut.
     fn option(self, code: u16, value: &[u8]) -> Self {
-        let value = &value[..value.len().min(u16::MAX.into())];
-        self.u16(code).u16(value.len() as u16).bytes(value)
+        append_option(self.out, code, value);
+        self
     }
 
     fn end(self) {
@@ -74,8 +76,17 @@ impl<'a> Block<'a> {
     }
 
     fn end_options(self) {
-        self.u16(OPT_END).u16(0).end();
+        self.option(OPT_END, &[]).end();
     }
+}
+
+/// Appends an option; what is longer than an option can be is cut.
+fn append_option(out: &mut Vec<u8>, code: u16, value: &[u8]) {
+    let value = &value[..value.len().min(u16::MAX.into())];
+    out.extend_from_slice(&code.to_ne_bytes());
+    out.extend_from_slice(&(value.len() as u16).to_ne_bytes());
+    out.extend_from_slice(value);
+    out.resize(out.len() + value.len().next_multiple_of(4) - value.len(), 0);
 }
 
 /// The begin of a file.
@@ -98,7 +109,7 @@ pub fn interface(out: &mut Vec<u8>, interface: &Interface, snaplen: u32, filter:
         .u16(0)
         .u32(snaplen)
         .option(IF_NAME, interface.name.as_bytes())
-        .option(IF_DESCRIPTION, format!("MTU {}", interface.mtu).as_bytes())
+        .option(IF_DESCRIPTION, interface.description.as_bytes())
         .option(IF_RESOLUTION, &[9]); // ns
     if filter.is_empty() {
         block.end_options();
@@ -119,39 +130,61 @@ pub struct Description {
     pub time: i64,
     /// Which way it went.
     pub direction: Option<Direction>,
-    /// Bytes that it has.
+    /// Bytes that it has, with the tag.
     pub original: u32,
+    /// A VLAN tag that belongs behind its addresses.
+    pub tag: Option<[u8; 4]>,
 }
 
 impl From<&Packet<'_>> for Description {
     fn from(packet: &Packet<'_>) -> Self {
-        Self { time: packet.time, direction: packet.direction, original: packet.original }
+        let Packet { time, direction, original, tag, .. } = *packet;
+        Self { time, direction, original, tag }
     }
 }
 
+/// Bytes of the two addresses of an Ethernet header; a VLAN tag comes after them.
+const ADDRESSES: usize = 12;
+
 /// A packet of the interface with this number.
-pub fn packet(out: &mut Vec<u8>, interface: u32, packet: Description, bytes: &[u8], comments: &[String]) {
-    let mut block = Block::begin(out, ENHANCED_PACKET)
-        .u32(interface)
-        .time(packet.time)
-        .u32(bytes.len() as u32)
-        .u32(packet.original)
-        .bytes(bytes);
-    let direction = packet.direction.map(|direction| match direction {
-        Direction::Received => 1u32,
-        Direction::Sent => 2,
-    });
+pub fn packet(out: &mut Batch, interface: u32, packet: Description, bytes: &Bytes, comments: &[String]) {
+    let options = packet_options(packet.direction, comments);
+    let captured = bytes.len() + packet.tag.map_or(0, |tag| tag.len());
+    let padded = captured.next_multiple_of(4);
+    let length = (32 + padded + options.len()) as u32;
+    let time = packet.time;
+    let head = [ENHANCED_PACKET, length, interface, (time >> 32) as u32, time as u32, captured as u32];
+    for word in head.into_iter().chain([packet.original]) {
+        out.text.extend_from_slice(&word.to_ne_bytes());
+    }
+    match packet.tag {
+        None => out.append(bytes.clone()),
+        Some(tag) => {
+            let (addresses, rest) = bytes.split_at(ADDRESSES.min(bytes.len()));
+            out.text.extend_from_slice(addresses);
+            out.text.extend_from_slice(&tag);
+            out.append(bytes.slice_ref(rest));
+        }
+    }
+    out.text.extend_from_slice(&[0; 3][..padded - captured]);
+    out.text.extend_from_slice(&options);
+    out.text.extend_from_slice(&length.to_ne_bytes());
+}
+
+fn packet_options(direction: Option<Direction>, comments: &[String]) -> Vec<u8> {
+    let mut options = Vec::new();
+    let mut option = |code, value: &[u8]| append_option(&mut options, code, value);
     if let Some(direction) = direction {
-        block = block.option(EPB_FLAGS, &direction.to_ne_bytes());
+        let flags: u32 = if direction == Direction::Received { 1 } else { 2 };
+        option(EPB_FLAGS, &flags.to_ne_bytes());
     }
     for comment in comments {
-        block = block.option(OPT_COMMENT, comment.as_bytes());
+        option(OPT_COMMENT, comment.as_bytes());
     }
-    if direction.is_none() && comments.is_empty() {
-        block.end();
-    } else {
-        block.end_options();
+    if !options.is_empty() {
+        append_option(&mut options, OPT_END, &[]);
     }
+    options
 }
 
 /// What was counted of an interface, at the end.
@@ -168,37 +201,60 @@ pub fn statistics(out: &mut Vec<u8>, interface: u32, time: i64, traffic: Traffic
 mod tests {
     use super::*;
 
+    /// A batch with one packet, as it is written.
+    fn written(about: Description, bytes: &[u8], comments: &[String]) -> Vec<u8> {
+        let mut batch = Batch::default();
+        packet(&mut batch, 7, about, &Bytes::copy_from_slice(bytes), comments);
+        let written: Vec<u8> = batch.pieces().iter().flat_map(|piece| piece.to_vec()).collect();
+        assert_eq!(batch.len(), written.len());
+        written
+    }
+
+    fn words(numbers: &[u32]) -> Vec<u8> {
+        numbers.iter().flat_map(|word| word.to_ne_bytes()).collect()
+    }
+
     #[test]
     fn a_packet_block_byte_by_byte() {
-        let mut out = Vec::new();
-        let about = Description { time: 0x1_0000_0002, direction: Some(Direction::Sent), original: 9 };
-        packet(&mut out, 7, about, b"abcde", &["hi".to_owned()]);
-        let words = |numbers: &[u32]| numbers.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>();
+        let about =
+            Description { time: 0x1_0000_0002, direction: Some(Direction::Sent), original: 9, tag: None };
         let mut expected = words(&[6, 60, 7, 1, 2, 5, 9]);
         expected.extend(b"abcde\0\0\0");
-        for half in [EPB_FLAGS, 4, 2, 0] {
-            expected.extend(half.to_ne_bytes());
-        }
-        expected.truncate(expected.len() - 4);
+        expected.extend([EPB_FLAGS, 4].map(u16::to_ne_bytes).concat());
         expected.extend(2u32.to_ne_bytes());
-        for half in [OPT_COMMENT, 2] {
-            expected.extend(half.to_ne_bytes());
-        }
+        expected.extend([OPT_COMMENT, 2].map(u16::to_ne_bytes).concat());
         expected.extend(b"hi\0\0");
         expected.extend(words(&[0, 60]));
-        assert_eq!(out, expected);
+        assert_eq!(written(about, b"abcde", &["hi".to_owned()]), expected);
+    }
+
+    #[test]
+    fn the_tag_goes_back_behind_the_addresses_of_small_and_large_packets() {
+        for length in [13, 5000] {
+            let tag = [0x81, 0, 0, 5];
+            let about = Description { time: 0, direction: None, original: length + 4, tag: Some(tag) };
+            let frame = vec![7; length as usize];
+            let block = written(about, &frame, &[]);
+            let padded = (length + 4).next_multiple_of(4);
+            let mut expected = words(&[6, 32 + padded, 7, 0, 0, length + 4, length + 4]);
+            expected.extend([&frame[..12], &tag, &frame[12..]].concat());
+            expected.resize(28 + padded as usize, 0);
+            expected.extend((32 + padded).to_ne_bytes());
+            assert_eq!(block, expected, "{length}");
+        }
     }
 
     #[test]
     fn every_block_has_its_length_at_both_ends_in_whole_words() {
-        let eth = Interface { index: 2, name: "eth0".to_owned(), link_type: 1, mtu: 1500 };
-        let about = Description { time: 1, direction: None, original: 3 };
+        let eth =
+            Interface { index: 2, name: "eth0".to_owned(), link_type: 1, description: "MTU".to_owned() };
+        let about = Description { time: 1, direction: None, original: 3, tag: None };
         let mut out = Vec::new();
         section(&mut out);
         interface(&mut out, &eth, 65535, "");
         interface(&mut out, &eth, 65535, "tcp port 443");
         secrets(&mut out, b"CLIENT_RANDOM\n");
-        packet(&mut out, 0, about, b"abc", &[]);
+        out.extend(written(about, b"abc", &[]));
         statistics(&mut out, 0, 1, Traffic { packets: 2, dropped: 1 });
         let (mut rest, mut kinds) = (&out[..], Vec::new());
         while let Some((&[kind, length, ..], _)) = rest.as_chunks::<4>().0.split_first_chunk::<2>() {

@@ -1,26 +1,34 @@
 //! Packets and the secrets that decrypt them, in one pcapng file for Wireshark.
 //!
 //! Wireshark reads a file from front to back, so secrets must come before the packets that need them. But they are
-//! known only after the first of these packets have passed: packets are held back for a moment.
+//! known only after the first of these packets have passed: packets of a handshake are held back for a moment, and
+//! all that follow them.
 
+mod batch;
 mod blocks;
+mod exported;
+mod handshakes;
 mod rotation;
 
 use std::collections::{HashSet, VecDeque};
-use std::io::{self, Write};
+use std::io;
 use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::direct::Direct;
 use super::{Sink, keylog};
 use crate::escape;
-use crate::record::{Flow, Interface, Packet, Record, Secret, Traffic};
+use crate::record::{Flow, Interface, Packet, Plaintext, Process, Record, Secret, Traffic};
+use batch::Batch;
 use blocks::Description;
+use handshakes::Handshakes;
 use rotation::Files;
 pub use rotation::{PcapTarget, Rotation};
 
-/// How long packets are held back. A library has its secrets within the time of a few signatures.
+/// How long packets wait for secrets at most. A library has them within the time of a few signatures.
 const HOLD: Duration = Duration::from_millis(200);
 
 /// Bytes of key log lines that each further file begins with: those of about 1,000 connections.
@@ -49,6 +57,7 @@ pub struct Pcapng {
     new_keys: Vec<u8>,
     /// Lines for the next file.
     old_keys: VecDeque<u8>,
+    handshakes: Handshakes,
     held: VecDeque<Held>,
     held_bytes: usize,
     /// When they are more, the oldest packets go, secrets or not.
@@ -60,19 +69,23 @@ pub struct Pcapng {
     commented: HashSet<(Flow, u32)>,
     /// Whether the file explains what a super-frame is.
     explained: bool,
-    scratch: Vec<u8>,
+    /// Where plaintext is.
+    plaintext: Arc<Interface>,
+    batch: Batch,
 }
 
 /// A packet that waits.
 struct Held {
+    /// When it is written in any case.
     until: Instant,
     interface: Arc<Interface>,
     about: Description,
     segments: u32,
     flow: Option<Flow>,
-    /// Process id, and the comment that names the process.
-    process: Option<(u32, String)>,
-    bytes: Vec<u8>,
+    process: Option<Process>,
+    /// Bytes of plaintext before it that were not seen.
+    missing: u64,
+    bytes: Bytes,
 }
 
 impl Pcapng {
@@ -97,33 +110,32 @@ impl Pcapng {
             filter,
             new_keys: Vec::new(),
             old_keys: VecDeque::new(),
+            handshakes: Handshakes::default(),
             held: VecDeque::new(),
             held_bytes: 0,
             most_held,
             interfaces: Vec::new(),
             commented: HashSet::new(),
             explained: false,
-            scratch: Vec::new(),
+            plaintext: Arc::new(exported::interface()),
+            batch: Batch::default(),
         };
-        blocks::section(&mut capture.scratch);
+        blocks::section(&mut capture.batch.text);
         capture.put()?;
-        capture.output.flush()?;
         Ok(capture)
     }
 
-    /// Writes the blocks of the scratch buffer.
+    /// Writes the blocks that are ready.
     fn put(&mut self) -> io::Result<()> {
-        self.files.grow(self.scratch.len());
-        self.output.write_all(&self.scratch)?;
-        self.scratch.clear();
-        Ok(())
+        self.files.grow(self.batch.len());
+        self.batch.write_to(&mut self.output)
     }
 
-    fn put_keys(&mut self) -> io::Result<()> {
+    fn take_keys(&mut self) {
         if self.new_keys.is_empty() {
-            return Ok(());
+            return;
         }
-        blocks::secrets(&mut self.scratch, &self.new_keys);
+        blocks::secrets(&mut self.batch.text, &self.new_keys);
         if self.files.are_many() {
             self.old_keys.extend(&self.new_keys);
             while self.old_keys.len() > REPEATED {
@@ -132,37 +144,36 @@ impl Pcapng {
             }
         }
         self.new_keys.clear();
-        self.put()
     }
 
     fn put_packet(&mut self, packet: &Held) -> io::Result<()> {
-        if self.files.is_over() {
+        if self.files.is_over(self.batch.len()) {
             self.begin_next()?;
         }
         let interface = self.interface(&packet.interface);
         let comments = self.comments_of(packet);
-        blocks::packet(&mut self.scratch, interface, packet.about, &packet.bytes, &comments);
-        self.put()
+        blocks::packet(&mut self.batch, interface, packet.about, &packet.bytes, &comments);
+        if self.batch.is_full() { self.put() } else { Ok(()) }
     }
 
     fn begin_next(&mut self) -> io::Result<()> {
-        self.output.flush()?;
+        self.put()?;
         self.output = self.files.next()?;
         self.interfaces.clear();
         self.commented.clear();
         self.explained = false;
-        blocks::section(&mut self.scratch);
+        blocks::section(&mut self.batch.text);
         if !self.old_keys.is_empty() {
-            blocks::secrets(&mut self.scratch, self.old_keys.make_contiguous());
+            blocks::secrets(&mut self.batch.text, self.old_keys.make_contiguous());
         }
-        self.put()
+        Ok(())
     }
 
     /// The number of an interface in the file.
     fn interface(&mut self, interface: &Arc<Interface>) -> u32 {
         let known = self.interfaces.iter().position(|known| Arc::ptr_eq(known, interface));
         let number = known.unwrap_or_else(|| {
-            blocks::interface(&mut self.scratch, interface, self.snaplen, &self.filter);
+            blocks::interface(&mut self.batch.text, interface, self.snaplen, &self.filter);
             self.interfaces.push(Arc::clone(interface));
             self.interfaces.len() - 1
         });
@@ -171,14 +182,17 @@ impl Pcapng {
 
     fn comments_of(&mut self, packet: &Held) -> Vec<String> {
         let mut comments = Vec::new();
-        if let Some((pid, comment)) = &packet.process {
+        if let Some(Process { pid, uid, comm, .. }) = &packet.process {
             if self.commented.len() >= MOST_COMMENTED {
                 self.commented.clear();
             }
             let is_first = packet.flow.is_none_or(|flow| self.commented.insert((flow, *pid)));
             if is_first || self.comments == Comments::Each {
-                comments.push(comment.clone());
+                comments.push(format!("pid={pid} comm={} uid={uid}", escape::name(comm)));
             }
+        }
+        if packet.missing != 0 {
+            comments.push(format!("{} bytes before these were not seen", packet.missing));
         }
         if packet.segments > 1 && !mem::replace(&mut self.explained, true) {
             comments.push(format!(
@@ -189,17 +203,23 @@ impl Pcapng {
         comments
     }
 
+    fn hold(&mut self, packet: Held) {
+        self.held_bytes += packet.bytes.len();
+        self.held.push_back(packet);
+    }
+
     /// Writes packets that have waited; all of them if `is_end`.
     fn release(&mut self, is_end: bool) -> io::Result<()> {
-        self.put_keys()?;
+        self.take_keys();
         let now = Instant::now();
-        while let Some(packet) =
-            self.held.pop_front_if(|packet| is_end || packet.until <= now || self.held_bytes > self.most_held)
-        {
+        while let Some(packet) = self.held.pop_front_if(|packet| {
+            let is_late = packet.until <= now || self.held_bytes > self.most_held;
+            is_end || is_late || !self.handshakes.is_open(packet.flow)
+        }) {
             self.held_bytes -= packet.bytes.len();
             self.put_packet(&packet)?;
         }
-        self.output.flush()
+        self.put()
     }
 }
 
@@ -209,23 +229,38 @@ impl Sink for Pcapng {
     }
 
     fn write_secret(&mut self, secret: &Secret<'_>) -> io::Result<()> {
+        self.handshakes.take(secret);
         keylog::write_line(&mut self.new_keys, secret)
     }
 
     fn write_packet(&mut self, packet: &Packet<'_>) -> io::Result<()> {
-        self.held_bytes += packet.bytes.len();
-        self.held.push_back(Held {
-            until: Instant::now() + HOLD,
+        let now = Instant::now();
+        let needs_secrets = self.handshakes.concern(packet.flow, &packet.bytes, now);
+        self.hold(Held {
+            until: if needs_secrets { now + HOLD } else { now },
             interface: Arc::clone(packet.interface),
             about: packet.into(),
             segments: packet.segments,
             flow: packet.flow,
-            process: packet.process.map(|process| {
-                let comment =
-                    format!("pid={} comm={} uid={}", process.pid, escape::name(&process.comm), process.uid);
-                (process.pid, comment)
-            }),
-            bytes: packet.bytes.to_vec(),
+            process: packet.process.cloned(),
+            missing: 0,
+            bytes: packet.bytes.clone(),
+        });
+        Ok(())
+    }
+
+    fn write_plaintext(&mut self, plaintext: &Plaintext<'_>) -> io::Result<()> {
+        let bytes = exported::packet(plaintext);
+        let Plaintext { time, direction, missing, process, .. } = *plaintext;
+        self.hold(Held {
+            until: Instant::now(),
+            interface: Arc::clone(&self.plaintext),
+            about: Description { time, direction: Some(direction), original: bytes.len() as u32, tag: None },
+            segments: 1,
+            flow: plaintext.connection.flow(),
+            process: Some(process.clone()),
+            missing,
+            bytes: bytes.into(),
         });
         Ok(())
     }
@@ -237,11 +272,10 @@ impl Sink for Pcapng {
     fn finish(&mut self, traffic: &dyn Fn(u32) -> Traffic) -> io::Result<()> {
         self.release(true)?;
         let now = jiff::Timestamp::now().as_nanosecond() as i64;
-        for (number, interface) in self.interfaces.iter().enumerate() {
-            blocks::statistics(&mut self.scratch, number as u32, now, traffic(interface.index));
+        for (number, interface) in (0..).zip(&self.interfaces).filter(|(_, interface)| interface.index != 0) {
+            blocks::statistics(&mut self.batch.text, number, now, traffic(interface.index));
         }
-        self.put()?;
-        self.output.flush()
+        self.put()
     }
 
     fn name(&self) -> &str {

@@ -93,10 +93,10 @@ impl Files {
         self.written += bytes as u64;
     }
 
-    /// Whether the file is full or old.
-    pub fn is_over(&self) -> bool {
+    /// Whether the file is full or old, with so many bytes that will be written.
+    pub fn is_over(&self, waiting: usize) -> bool {
         let PcapTarget::File(_, rotation) = &self.target else { return false };
-        rotation.size.is_some_and(|size| self.written >= size)
+        rotation.size.is_some_and(|size| self.written + waiting as u64 >= size)
             || rotation.time.is_some_and(|time| self.opened.elapsed() >= time)
     }
 

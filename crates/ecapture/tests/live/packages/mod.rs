@@ -14,7 +14,7 @@ use crate::packets::Packets;
 use crate::process::Running;
 use crate::record::{RECEIVED, SENT};
 use program::{Library, Program, in_programs};
-pub use program::{kept, succeeds};
+pub use program::{kept, succeeds, unpacked};
 
 /// A server for one version of TLS, run by this Node.js.
 fn serve_with(node: &Path, lab: &Lab, arguments: &[&str]) -> Server {

@@ -166,6 +166,14 @@ pub fn succeeds(command: &mut Command) -> bool {
     command.stdin(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
+/// Unpacks a package of another release of Debian, once; answers where its libraries are. `None` where it can not be had.
+pub fn unpacked(suite: &str, package: &str) -> Option<PathBuf> {
+    let directory = kept(&format!("{package}-{suite}"));
+    let unpack = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing/corpus/unpack");
+    let there = directory.exists() || succeeds(Command::new(unpack).args([suite, package]).arg(&directory));
+    there.then(|| directory.join(format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH)))
+}
+
 /// The file whose path begins so.
 fn beginning_with(path: &Path) -> PathBuf {
     let (directory, beginning) = (path.parent().expect("a directory"), path.file_name().expect("a name"));
