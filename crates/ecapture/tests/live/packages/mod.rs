@@ -13,8 +13,8 @@ use crate::lab::{Lab, Server, ready_port, say};
 use crate::packets::Packets;
 use crate::process::Running;
 use crate::record::{RECEIVED, SENT};
-pub use program::unpacked;
-use program::{Library, Program, in_programs, kept, succeeds};
+use program::{Library, Program, in_programs};
+pub use program::{kept, succeeds, unpacked};
 
 /// A server for one version of TLS, run by this Node.js.
 fn serve_with(node: &Path, lab: &Lab, arguments: &[&str]) -> Server {
