@@ -30,9 +30,9 @@ STATIC_ENV = RUSTFLAGS="-C target-feature=+crt-static $(if $(BROKEN),,$(LIBZSTD)
 	LIBBPF_SYS_LIBRARY_PATH_$(subst -,_,$(TARGET))=$(LIBDIR)
 
 all: deps ## build the static release binary, bin/ecapture (the default)
-	$(STATIC_ENV) cargo build --release --locked -p ecapture --features $(FEATURES) --target $(TARGET)
+	$(STATIC_ENV) cargo build --profile dist --locked -p ecapture --features $(FEATURES) --target $(TARGET)
 	@mkdir -p bin
-	@install -m 755 $(OUT)/$(TARGET)/release/ecapture bin/.ecapture.new && mv bin/.ecapture.new bin/ecapture
+	@install -m 755 $(OUT)/$(TARGET)/dist/ecapture bin/.ecapture.new && mv bin/.ecapture.new bin/ecapture
 	@! ldd bin/ecapture 2>/dev/null | grep '=>' || { echo "bin/ecapture is not static" >&2; exit 1; }
 	@ls -l bin/ecapture
 

@@ -17,6 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::cli::{colours, network};
 use crate::privileges;
+use crate::server::Stream;
 use crate::sinks::{Output, Policy, Running};
 
 /// Bytes of messages that may wait for a peer; the oldest are dropped.
@@ -47,11 +48,12 @@ impl Write for Line<'_> {
     }
 }
 
-/// Starts logging. A file at `target` is made empty or new, and shared with a sink: both write at its end.
+/// Starts logging. A file at `target` is made empty or new, and shared with a sink: both write at its end. Clients of
+/// `stream` get all messages, too.
 ///
 /// # Errors
 /// The file can not be made, or the address is none.
-pub fn start(debug: bool, target: Option<&Path>) -> Result<Option<Log>> {
+pub fn start(debug: bool, target: Option<&Path>, stream: Option<Arc<Stream>>) -> Result<Option<Log>> {
     libbpf_rs::set_print(
         debug.then_some((libbpf_rs::PrintLevel::Warn, |_, text| tracing::debug!("{}", text.trim_end()))),
     );
@@ -60,7 +62,8 @@ pub fn start(debug: bool, target: Option<&Path>) -> Result<Option<Log>> {
         .with_target(false)
         .with_ansi(colours(&io::stderr()))
         .with_writer(io::stderr)
-        .with_filter(level);
+        .with_filter(level)
+        .boxed();
     let (mut log, mut writer) = (None, None);
     if let Some(target) = target {
         writer = Some(match network("--logaddr", target)? {
@@ -77,11 +80,28 @@ pub fn start(debug: bool, target: Option<&Path>) -> Result<Option<Log>> {
             }
         });
     }
-    let json = writer.map(|writer| {
-        tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer).with_filter(level)
+    let to_clients = stream.map(|stream| BoxMakeWriter::new(move || ToClients(Arc::clone(&stream))));
+    let json = writer.into_iter().chain(to_clients).map(|writer| {
+        let layer = tracing_subscriber::fmt::layer().json().flatten_event(true);
+        layer.with_writer(writer).with_filter(level).boxed()
     });
-    tracing_subscriber::registry().with(console).with(json).init();
+    let layers: Vec<_> = std::iter::once(console).chain(json).collect();
+    tracing_subscriber::registry().with(layers).init();
     Ok(log)
+}
+
+/// Takes a message at a time.
+struct ToClients(Arc<Stream>);
+
+impl Write for ToClients {
+    fn write(&mut self, message: &[u8]) -> io::Result<usize> {
+        self.0.log(String::from_utf8_lossy(message).trim_end());
+        Ok(message.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Makes writers of messages.

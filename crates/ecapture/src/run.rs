@@ -21,11 +21,14 @@ use crate::bpf::{
     Block, Counters, Features, Interface, KeepReady, Packets, Plan, Programs, Ring, Scope, Shape, take_turns,
 };
 use crate::cli::{Config, Destination, Format, PacketConfig, Target, colours};
+use crate::control::Control;
 use crate::filter::Filter;
-use crate::pipeline::{Account, Commands, Pipeline, Totals};
+use crate::pipeline::{Account, Commands, Live, Pipeline, Totals};
 use crate::probes::Wanted;
 use crate::record::Traffic;
+use crate::server::{Bound, Events, Handles, Hub, Lines, Server, Stream};
 use crate::sinks::{Failure, Json, KeyLog, Output, Pcapng, Policy, Running, Sink, Sinks, Style, Text};
+use crate::status::Board;
 use crate::targets::{self, Change, Discovery, Endings, Interfaces, Watch};
 use crate::{preflight, privileges};
 
@@ -44,18 +47,22 @@ pub enum Ended {
     SinkFailed,
 }
 
-/// Captures until a signal, until nothing is left to capture, or until output fails.
+/// Captures until a signal, until nothing is left to capture, or until output fails. `stream` has the clients of
+/// `--ecaptureq`.
 ///
 /// # Errors
 /// What kept the run from starting.
-pub fn capture(mut config: Config) -> Result<Ended> {
+pub fn capture(mut config: Config, stream: Option<Arc<Stream>>) -> Result<Ended> {
     preflight::check()?;
     if let Some(packets) = &config.packets {
         preflight::check_packets(packets.choice.filter.is_some())?;
     }
     let features = features(&config)?;
     let (wake, waker) = UnixStream::pair()?;
-    let sinks = sinks(&config, waker.try_clone()?)?;
+    let lines = config.server.control.is_some().then(|| Arc::new(Hub::new(config.queue)));
+    let audience = Audience { stream, lines };
+    let bound = is_serving(&config).then(|| Bound::new(std::mem::take(&mut config.server))).transpose()?;
+    let sinks = sinks(&config, &audience, waker.try_clone()?)?;
     handle_signals(&waker)?;
 
     privileges::hurry(); // all threads: a new program does not wait for us to attach, nor a full buffer
@@ -64,12 +71,15 @@ pub fn capture(mut config: Config) -> Result<Ended> {
     if shape.has_plaintext() && features.btf && !programs.knows_sockets() {
         tracing::warn!("this kernel lets no program watch sockets: connections show no addresses");
     }
-    let counters = programs.counters()?;
+    let (counters, counted) = (programs.counters()?, programs.counters()?);
     let packets = config.packets.as_ref().map(|packets| load_packets(&programs, packets, &config.scope));
     let packets = packets.transpose()?;
     let traffic = packets.as_ref().map(Packets::counts).transpose()?;
     let (announce, interfaces) = unbounded();
-    let stages = Stages::start(&programs, &mut config, sinks, interfaces)?;
+    let board = Arc::new(Board::new());
+    let (adjust, adjustments) = unbounded();
+    let live = Live::new(adjustments, Arc::clone(&board));
+    let stages = Stages::start(&programs, &mut config, sinks, interfaces, live)?;
     let mut interfaces = match (packets, &config.packets) {
         (Some(packets), Some(wanted)) => {
             Some(Interfaces::start(packets, wanted.interfaces.clone(), announce)?)
@@ -87,13 +97,24 @@ pub fn capture(mut config: Config) -> Result<Ended> {
         discovery.look_back();
     }
     let subject = match shells {
-        Some(shells) => format!("{} now", counted(shells, "shell")),
-        None => format!("{} hooked", counted(discovery.files(), "file")),
+        Some(shells) => format!("{} now", plural(shells, "shell")),
+        None => format!("{} hooked", plural(discovery.files(), "file")),
     };
     tracing::info!("capturing: {subject}; stop with Ctrl-C");
     privileges::keep(needed_later(&config, &features))?;
+    let (mut control, server) = match (bound, config.original.take()) {
+        (Some(bound), Some(original)) => {
+            let second = config.destinations.get(1).cloned();
+            let seen = (board, counted);
+            let (control, handles) = Control::new(original, second, sink, adjust, seen, waker.try_clone()?)?;
+            (Some(control), Some(audience.start(bound, handles)?))
+        }
+        _ => (None, None),
+    };
 
-    wait(&config, &wake, watch.as_mut(), &mut discovery, interfaces.as_mut(), &stages.over)?;
+    let mut watched =
+        Watched { watch: watch.as_mut(), interfaces: interfaces.as_mut(), control: control.as_mut() };
+    wait(&config, &wake, &mut watched, &mut discovery, &stages.over)?;
 
     drop((ready, discovery, interfaces));
     let (summary, mut sinks) = stages.stop()?;
@@ -105,7 +126,42 @@ pub fn capture(mut config: Config) -> Result<Ended> {
     for (sink, delivery) in deliveries {
         tracing::info!("output {sink}: {delivery}");
     }
+    if let Some(server) = server {
+        server.stop();
+    }
     Ok(ended)
+}
+
+fn is_serving(config: &Config) -> bool {
+    config.server.stream.is_some() || config.server.control.is_some()
+}
+
+/// Those who get records from the server.
+struct Audience {
+    /// Of `--ecaptureq`.
+    stream: Option<Arc<Stream>>,
+    /// Of `GET /events`.
+    lines: Option<Arc<Hub>>,
+}
+
+impl Audience {
+    /// What makes records for them.
+    fn sinks(&self, queue: usize) -> Result<Vec<Box<dyn Sink>>> {
+        let running = Running { queue, policy: Policy::DropOldest, prepare: privileges::drop_all };
+        let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+        if let Some(stream) = &self.stream {
+            sinks.push(Box::new(Events::new(Arc::clone(stream), running)?));
+        }
+        if let Some(lines) = &self.lines {
+            sinks.push(Box::new(Lines::new(Arc::clone(lines), running)?));
+        }
+        Ok(sinks)
+    }
+
+    fn start(self, bound: Bound, handles: Handles) -> Result<Server> {
+        let lines = self.lines.unwrap_or_else(|| Arc::new(Hub::new(0)));
+        Ok(bound.start(self.stream, lines, handles, privileges::drop_all)?)
+    }
 }
 
 /// Capabilities for what comes after the start.
@@ -117,7 +173,7 @@ fn needed_later(config: &Config, features: &Features) -> CapabilitySet {
 }
 
 /// `1 file`, `2 files`.
-fn counted(number: usize, noun: &str) -> String {
+fn plural(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
@@ -214,24 +270,14 @@ fn keep_ready(config: &Config, features: &Features) -> Result<Option<KeepReady>>
 }
 
 /// One sink for each destination.
-fn sinks(config: &Config, waker: UnixStream) -> Result<Sinks> {
+fn sinks(config: &Config, audience: &Audience, waker: UnixStream) -> Result<Sinks> {
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
     if let Some(target) = &config.key_log {
         // Always waits: what a lost secret would decrypt is lost with it.
         sinks.push(Box::new(KeyLog::new(output(target, KEYS_QUEUE, Policy::Wait)?)));
     }
-    let for_records = config.destinations.iter().map(|destination| -> Result<Box<dyn Sink>> {
-        let Destination { target, queue, policy, format } = destination;
-        let output = output(target, *queue, *policy)?;
-        Ok(match *format {
-            Format::Text { hex, limit } => {
-                let style = Style { hex, limit, colour: output.is_terminal() && colours(&io::stdout()) };
-                Box::new(Text::new(output, style))
-            }
-            Format::Json => Box::new(Json::new(output)),
-        })
-    });
-    sinks.extend(for_records.collect::<Result<Vec<_>>>()?);
+    sinks.extend(config.destinations.iter().map(sink).collect::<Result<Vec<_>>>()?);
+    sinks.extend(audience.sinks(config.queue)?);
     if let Some(packets) = &config.packets {
         sinks.push(capture_file(packets, config.memory.packets)?);
     }
@@ -240,16 +286,28 @@ fn sinks(config: &Config, waker: UnixStream) -> Result<Sinks> {
     }))
 }
 
+/// The sink of a destination.
+fn sink(destination: &Destination) -> Result<Box<dyn Sink>> {
+    let Destination { target, queue, policy, format } = destination;
+    let output = output(target, *queue, *policy)?;
+    Ok(match *format {
+        Format::Text { hex, limit } => {
+            let style = Style { hex, limit, colour: output.is_terminal() && colours(&io::stdout()) };
+            Box::new(Text::new(output, style))
+        }
+        Format::Json => Box::new(Json::new(output)),
+    })
+}
+
 fn output(target: &Target, queue: usize, policy: Policy) -> Result<Output> {
     let running = |prepare| Running { queue, policy, prepare };
     Ok(match target {
         Target::Stdout => Output::stdout(running(privileges::drop_all))?,
         Target::Network(address) => Output::network(address.clone(), running(privileges::drop_all))?,
-        Target::File { path, rotation } => {
+        Target::File { path, keep, rotation } => {
             let reopen = Arc::new(AtomicBool::new(false));
             signal_hook::flag::register(SIGHUP, Arc::clone(&reopen))?;
-            let (keep, rotation) = (rotation.is_none(), rotation.unwrap_or_default());
-            Output::file(path, keep, rotation, reopen, running(privileges::keep_for_files))
+            Output::file(path, *keep, *rotation, reopen, running(privileges::keep_for_files))
                 .with_context(|| format!("write to {}", path.display()))?
         }
     })
@@ -286,6 +344,7 @@ impl Stages {
         config: &mut Config,
         sinks: Sinks,
         interfaces: Receiver<Interface>,
+        live: Live,
     ) -> Result<Self> {
         let memory = config.memory;
         let (blocks, filled) = bounded(memory.blocks); // more wait in the kernel's ring
@@ -301,8 +360,8 @@ impl Stages {
                 take_turns();
             }
             privileges::drop_all();
-            let queues = Queues { filled, ended, used, interfaces };
-            work(wanted, status, with_plaintext, sinks, filter, memory.connections, &queues)
+            let queues = Queues { filled, ended, used, interfaces, live };
+            work(wanted, status, with_plaintext, sinks, filter, memory.connections, queues)
         })?;
         let send = move |block| blocks.send(block).is_ok();
         let ready = move || {
@@ -322,12 +381,13 @@ impl Stages {
     }
 }
 
-/// The ends of queues that the pipeline has.
+/// The ends of queues that the pipeline has, and how it is changed.
 struct Queues {
     filled: Receiver<Block>,
     ended: Receiver<u32>,
     used: Sender<Block>,
     interfaces: Receiver<Interface>,
+    live: Live,
 }
 
 /// What the pipeline thread does, until nothing more comes.
@@ -338,13 +398,13 @@ fn work(
     sinks: Sinks,
     filter: Filter,
     memory: usize,
-    queues: &Queues,
+    queues: Queues,
 ) -> (Summary, Sinks) {
-    let Queues { filled, ended, used, interfaces } = queues;
+    let Queues { filled, ended, used, interfaces, live } = queues;
     match wanted {
         Wanted::Tls(subject, _) => {
-            let pipeline = Pipeline::new(sinks, filter, memory, interfaces.clone(), with_plaintext);
-            let (mut account, sinks) = pipeline.run(filled, ended, used);
+            let pipeline = Pipeline::new(sinks, filter, memory, interfaces, with_plaintext, live);
+            let (mut account, sinks) = pipeline.run(&filled, &ended, &used);
             account.with_keys = subject.secrets;
             let summary = move |End { kernel, packets_lost }| {
                 let (lost, with_packets) = (packets_lost.unwrap_or_default(), packets_lost.is_some());
@@ -353,35 +413,46 @@ fn work(
             (Box::new(summary), sinks)
         }
         Wanted::Commands(program) => {
-            let (totals, sinks) = Commands::new(program, status, sinks, filter).run(filled, ended, used);
+            let (totals, sinks) =
+                Commands::new(program, status, sinks, filter, live).run(&filled, &ended, &used);
             (Box::new(move |end: End| Totals { kernel: end.kernel, ..totals }.to_string()), sinks)
         }
     }
+}
+
+/// What the main thread looks after, besides files.
+struct Watched<'a> {
+    watch: Option<&'a mut Watch>,
+    interfaces: Option<&'a mut Interfaces>,
+    control: Option<&'a mut Control>,
 }
 
 /// Attaches to new files until it is time to stop.
 fn wait(
     config: &Config,
     wake: &UnixStream,
-    mut watch: Option<&mut Watch>,
+    watched: &mut Watched<'_>,
     discovery: &mut Discovery,
-    mut interfaces: Option<&mut Interfaces>,
     over: &Sender<u32>,
 ) -> Result<()> {
     let mut endings = Endings::default();
     let soon = Timespec { tv_sec: 1, tv_nsec: 0 };
     let pids = &config.scope.pids;
+    let Watched { watch, interfaces, control } = watched;
     loop {
-        let look_again = !endings.is_empty() || !pids.is_empty();
+        let look_again = !endings.is_empty() || !pids.is_empty() || control.is_some();
         let (is_file_changed, are_interfaces_changed) = {
             let mut ready = vec![PollFd::new(wake, PollFlags::IN)];
             ready.push(PollFd::from_borrowed_fd(discovery.changed_files(), PollFlags::IN));
-            if let Some(interfaces) = &interfaces {
+            if let Some(interfaces) = interfaces {
                 ready.push(PollFd::from_borrowed_fd(interfaces.changes(), PollFlags::IN));
             }
             let watched = ready.len();
             ready.extend(discovery.foreign_calls().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-            if let Some(watch) = &watch {
+            ready.extend(
+                control.iter().map(|control| PollFd::from_borrowed_fd(control.asked(), PollFlags::IN)),
+            );
+            if let Some(watch) = watch {
                 ready.extend(watch.descriptors().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             }
             match poll(&mut ready, look_again.then_some(&soon)) {
@@ -399,13 +470,16 @@ fn wait(
         }
         discovery.follow_foreign()?;
         if are_interfaces_changed
-            && let Some(interfaces) = &mut interfaces
+            && let Some(interfaces) = interfaces
             && let Err(error) = interfaces.update()
         {
             tracing::warn!("{error:#}");
         }
-        if let Some(watch) = &mut watch {
+        if let Some(watch) = watch {
             apply(watch, discovery, &mut endings);
+        }
+        if let Some(control) = control {
+            control.tend(discovery);
         }
         // A program that starts maps several files in a row: one wake-up for all but the first costs it less.
         thread::sleep(GATHER);

@@ -5,37 +5,44 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room of `src`, with the rooms that it may use.
-const MAY_USE: [(&str, &[&str]); 16] = [
-    ("main", &["cli", "escape", "explain", "extcap", "logging", "run"]),
+const MAY_USE: [(&str, &[&str]); 19] = [
+    ("main", &["cli", "escape", "explain", "extcap", "logging", "run", "server"]),
     (
         "run",
         &[
             "bpf",
             "cli",
+            "control",
             "filter",
             "pipeline",
             "preflight",
             "privileges",
             "probes",
             "record",
+            "server",
             "sinks",
+            "status",
             "targets",
         ],
     ),
     ("extcap", &["bpf", "cli", "targets"]),
-    ("logging", &["cli", "privileges", "sinks"]),
-    ("cli", &["bpf", "filter", "probes", "sinks", "targets"]),
+    ("control", &["bpf", "cli", "pipeline", "server", "sinks", "status", "targets"]),
+    ("logging", &["cli", "privileges", "server", "sinks"]),
+    ("cli", &["bpf", "filter", "probes", "server", "sinks", "targets"]),
+    // Knows nothing of the capture: it gets records as a sink, and hands on what is asked.
+    ("server", &["record", "sinks", "status"]),
     ("preflight", &["bpf", "privileges"]),
     ("privileges", &["bpf"]),
     // A sink reads records and nothing else.
     ("sinks", &["escape", "record"]),
-    ("pipeline", &["bpf", "filter", "probes", "record", "sinks", "targets"]),
+    ("pipeline", &["bpf", "filter", "probes", "record", "sinks", "status", "targets"]),
     // Reads what was decoded, before any sink does.
     ("filter", &["record"]),
-    ("targets", &["bpf", "escape", "probes", "record"]),
+    ("targets", &["bpf", "escape", "probes", "record", "status"]),
     ("probes", &["bpf"]),
     ("explain", &["bpf", "escape", "probes"]),
     ("record", &[]),
+    ("status", &[]),
     ("escape", &[]),
     // Knows no library and nothing above it.
     ("bpf", &[]),

@@ -132,7 +132,7 @@ pub enum Command {
 }
 
 /// Options of every command.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// Print version.
@@ -195,6 +195,27 @@ pub struct Global {
     #[arg(long, short, global = true, value_name = "FILE|URL")]
     pub logaddr: Option<PathBuf>,
 
+    /// Serve what is captured to programs that connect there, as protobuf over WebSocket (ecaptureQ).
+    ///
+    /// Usual is ws://127.0.0.1:28257. Where other machines can connect, --token-file is needed. docs/server.md tells
+    /// what is sent.
+    #[arg(long, global = true, value_name = "ws://HOST:PORT")]
+    pub ecaptureq: Option<String>,
+
+    /// Serve the control API, at localhost:28256 or another HOST:PORT or unix:PATH: status, metrics, records, changes.
+    ///
+    /// Where other machines can connect, --token-file is needed. docs/server.md lists what there is.
+    #[arg(long, global = true, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "localhost:28256")]
+    pub listen: Option<String>,
+
+    /// Ask clients of --listen and --ecaptureq for the token in this file: `Authorization: Bearer TOKEN`.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// Serve browser pages of this origin, such as https://example.org, as well; may be repeated.
+    #[arg(long, global = true, value_name = "ORIGIN")]
+    pub allow_origin: Vec<String>,
+
     /// How captured messages are written.
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     pub format: FormatName,
@@ -213,7 +234,7 @@ pub struct Global {
 }
 
 /// What is shown. Options of different kinds must all hold; of one kind, any.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Selection and redaction")]
 pub struct Filter {
     /// Show only HTTP requests to this host, and their responses; `*` stands for any characters. May be repeated.
@@ -254,7 +275,7 @@ pub struct Filter {
 }
 
 /// How outputs are written.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Outputs")]
 pub struct Output {
     /// Begin a new file before one grows beyond so many MiB. 0: never.

@@ -14,11 +14,13 @@ use super::args::{
     self, Capture, Cli, Command, FormatName, Global, Gnutls, Gotls, Model, Mysqld, Nss, Output, Postgres,
     Tls, WhenSlow,
 };
+use super::body::Original;
 use super::memory::Memory;
 use super::packets::PacketConfig;
 use crate::bpf::{Cgroup, Scope, Subject};
-use crate::filter::{Filter, Redaction, Selection, glob};
+use crate::filter::{Filter, Processes, Redaction, Selection, glob};
 use crate::probes::{Libraries, Library, Overrides, Program, Wanted};
+use crate::server::{Place, ServerConfig, Token};
 use crate::sinks::{Address, FileRotation, Policy};
 use crate::targets;
 
@@ -59,10 +61,16 @@ pub struct Config {
     pub without_btf: bool,
     /// BPF programs with BTF or none.
     pub only_btf: bool,
+    /// Most bytes that wait for an output.
+    pub queue: usize,
+    /// What is served.
+    pub server: ServerConfig,
+    /// The command line, for changes while the capture goes on.
+    pub original: Option<Original>,
 }
 
 /// One place where records go.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Destination {
     /// Where.
     pub target: Target,
@@ -75,7 +83,7 @@ pub struct Destination {
 }
 
 /// Where records go.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// Standard output.
     Stdout,
@@ -83,8 +91,10 @@ pub enum Target {
     File {
         /// Its path.
         path: PathBuf,
-        /// When a new one is begun. `None`: what the file has already stays, as it is a key log, or shared with the log.
-        rotation: Option<FileRotation>,
+        /// Whether what it has already stays: it is a key log, shared with the log, or one that was written before.
+        keep: bool,
+        /// When a new one is begun.
+        rotation: FileRotation,
     },
     /// A peer in the network.
     Network(Address),
@@ -110,8 +120,9 @@ impl Config {
     /// # Errors
     /// A value that can not work, with what was expected.
     pub fn new(cli: Cli) -> Result<Self> {
+        let original = Original::new(&cli);
         let Cli { command, global } = cli;
-        match command {
+        let config = match command {
             Some(Command::Tls(Tls { libssl, lib, capture, ssl_version, symbol, offset })) => {
                 let libraries = match (&libssl, lib.as_slice()) {
                     (Some(_), _) => Libraries::from_iter([Library::OpenSsl]),
@@ -155,7 +166,8 @@ impl Config {
                 Ok(Self { overrides, ..Self::commands(Program::Postgres, files, ANY_STATUS, global)? })
             }
             _ => bail!("no command"),
-        }
+        }?;
+        Ok(Self { original, ..config })
     }
 
     /// Whether files are looked for: those that programs run.
@@ -226,6 +238,9 @@ impl Config {
             packets: None,
             without_btf: global.btf == 2,
             only_btf: global.btf == 1,
+            queue: queue(global),
+            server: server(global)?,
+            original: None,
         })
     }
 }
@@ -258,7 +273,7 @@ const ANY_STATUS: i32 = 128;
 const KEY_LOG: &str = "ecapture_masterkey.log";
 
 fn key_log(capture: &Capture) -> Option<Target> {
-    let file = |path| Target::File { path, rotation: None };
+    let file = |path| Target::File { path, keep: true, rotation: FileRotation::default() };
     match &capture.keylogfile {
         Some(path) if path.as_os_str() == "-" => Some(Target::Stdout),
         Some(path) => Some(file(path.clone())),
@@ -281,38 +296,82 @@ fn memory(global: &Global) -> Memory {
 }
 
 fn destinations(global: Global, key_log: &Option<Target>, is_piped: bool) -> Result<Vec<Destination>> {
-    let memory = memory(&global).queues;
     let piped = [("-k", *key_log == Some(Target::Stdout)), ("-w", is_piped)];
     if let (None, Some((option, _))) = (&global.output_file, piped.iter().find(|(_, is_piped)| *is_piped)) {
         bail!(
             "{option} -: standard output has the plaintext; give one of them a file, with {option} FILE or -o FILE"
         );
     }
-    let format = match global.format {
+    let first = global.output_file.clone().map_or(Target::Stdout, |path| file(path, &global));
+    let first = destination(first, format(&global), &global);
+    Ok(std::iter::once(first).chain(second_destination(&global)?).collect())
+}
+
+/// Where records go besides standard output or the file in its place. As in eCapture, that is where the log goes
+/// unless told otherwise; the log is JSON lines.
+///
+/// # Errors
+/// It looks like a URL but is none that can be used.
+pub(super) fn second_destination(global: &Global) -> Result<Option<Destination>> {
+    let (target, format) = if let Some(path) = global.eventaddr.clone() {
+        let target = network("--eventaddr", &path)?;
+        (target.map_or_else(|| file(path, global), Target::Network), format(global))
+    } else if let Some(path) = global.logaddr.clone() {
+        let target = network("--logaddr", &path)?;
+        let shared = || Target::File { path, keep: true, rotation: FileRotation::default() };
+        (target.map_or_else(shared, Target::Network), Format::Json)
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(destination(target, format, global)))
+}
+
+fn file(path: PathBuf, global: &Global) -> Target {
+    Target::File { path, keep: false, rotation: rotation(&global.output) }
+}
+
+fn format(global: &Global) -> Format {
+    match global.format {
         FormatName::Text => {
             Format::Text { hex: global.hex, limit: (global.tsize != 0).then_some(global.tsize) }
         }
         FormatName::Json => Format::Json,
-    };
-    let rotation = rotation(&global.output);
-    let file = |path: PathBuf| Target::File { path, rotation: Some(rotation) };
-    let mut targets = vec![(global.output_file.map_or(Target::Stdout, file), format)];
-    // As in eCapture, what is captured goes where the log goes unless told otherwise; the log is JSON lines.
-    if let Some(path) = global.eventaddr {
-        targets.push((network("--eventaddr", &path)?.map_or_else(|| file(path), Target::Network), format));
-    } else if let Some(path) = global.logaddr {
-        let target = network("--logaddr", &path)?
-            .map_or_else(|| Target::File { path, rotation: None }, Target::Network);
-        targets.push((target, Format::Json));
     }
-    let queue = (usize::from(global.output.queue) << 20).min(memory / targets.len());
-    Ok(targets
-        .into_iter()
-        .map(|(target, format)| {
-            let policy = policy(global.output.when_slow, &target);
-            Destination { target, format, queue, policy }
-        })
-        .collect())
+}
+
+fn destination(target: Target, format: Format, global: &Global) -> Destination {
+    let policy = policy(global.output.when_slow, &target);
+    Destination { target, format, queue: queue(global), policy }
+}
+
+/// Most bytes that wait for an output. What is served waits twice: before the server, and there for the slowest client.
+pub fn queue(global: &Global) -> usize {
+    let is_given = |address: &Option<String>| usize::from(address.is_some());
+    let served = is_given(&global.ecaptureq) + is_given(&global.listen);
+    let second = usize::from(global.eventaddr.is_some() || global.logaddr.is_some() || served != 0);
+    (usize::from(global.output.queue) << 20).min(memory(global).queues / (1 + second + 2 * served))
+}
+
+fn server(global: &Global) -> Result<ServerConfig> {
+    // As in eCapture, only host and port count of a URL, and nothing between quotes turns a server off.
+    let place = |option: &str, text: Option<&str>| {
+        let place = text.filter(|text| !text.is_empty()).map(str::parse::<Place>);
+        place.transpose().map_err(|error| anyhow!("{option}: {error}"))
+    };
+    let url = global.ecaptureq.as_deref().map(|url| {
+        let rest = url.strip_prefix("ws://").unwrap_or(url);
+        rest.split_once('/').map_or(rest, |(authority, _)| authority)
+    });
+    let token = global
+        .token_file
+        .as_deref()
+        .map(|path| Token::read(path).with_context(|| format!("--token-file {}", path.display())));
+    Ok(ServerConfig {
+        stream: place("--ecaptureq", url)?,
+        control: place("--listen", global.listen.as_deref())?,
+        token: token.transpose()?,
+        origins: global.allow_origin.clone(),
+    })
 }
 
 fn policy(when_slow: Option<WhenSlow>, target: &Target) -> Policy {
@@ -344,7 +403,7 @@ fn rotation(output: &Output) -> FileRotation {
 }
 
 /// Commands have neither connections nor HTTP.
-fn refuse_selection_of_tls(filter: &args::Filter) -> Result<()> {
+pub(super) fn refuse_selection_of_tls(filter: &args::Filter) -> Result<()> {
     for (option, is_given) in [
         ("--host", !filter.host.is_empty()),
         ("--path", !filter.path.is_empty()),
@@ -360,7 +419,7 @@ fn refuse_selection_of_tls(filter: &args::Filter) -> Result<()> {
     Ok(())
 }
 
-fn filter(arguments: &args::Filter) -> Result<Filter> {
+pub(super) fn filter(arguments: &args::Filter) -> Result<Filter> {
     let globs = |patterns: &[String], any_case| {
         patterns.iter().map(|pattern| glob(pattern, any_case)).collect::<Result<Vec<_>, _>>()
     };
@@ -384,7 +443,7 @@ fn filter(arguments: &args::Filter) -> Result<Filter> {
         None if arguments.redact => Some(Redaction::new(true, "").map_err(|error| anyhow!(error))?),
         None => None,
     };
-    Ok(Filter { selection, redaction })
+    Ok(Filter { processes: Processes::default(), selection, redaction })
 }
 
 /// Whether colours are wanted where a person may look.

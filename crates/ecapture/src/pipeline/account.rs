@@ -5,6 +5,7 @@ use std::fmt;
 use rustc_hash::FxHashSet;
 
 use crate::bpf::{Counter, Counters};
+use crate::status::Figure;
 
 /// Totals of a run.
 #[derive(Debug, Default)]
@@ -53,6 +54,27 @@ impl Account {
     /// Every byte that went through a hooked call and did not reach a sink.
     pub fn lost_bytes(&self) -> u64 {
         self.kernel_lost_bytes() + self.orphan_bytes
+    }
+
+    /// What was counted so far in user space; `open`: TLS objects that are not gone yet.
+    pub fn figures(&self, open: usize) -> Vec<Figure> {
+        let total = |name, help, value| Figure { name, help, value, is_level: false };
+        let level = |name, help, value| Figure { name, help, value, is_level: true };
+        vec![
+            total("processes", "Processes with plaintext or secrets.", self.processes.len() as u64),
+            total("connections", "TLS objects with plaintext or secrets.", self.connections),
+            level("open_connections", "TLS objects that are followed now.", open as u64),
+            total("messages", "Messages of connections that are over.", self.messages),
+            total("events", "Data records of the kernel.", self.events),
+            total("bytes", "Bytes of plaintext.", self.bytes),
+            total("gaps", "Gaps in streams.", self.gaps),
+            total("gap_bytes", "Bytes of gaps in streams.", self.gap_bytes),
+            total("orphan_bytes", "Bytes whose stream is not known.", self.orphan_bytes),
+            total("malformed", "Records of the kernel part that could not be read.", self.malformed),
+            total("keys", "Lines of the key log.", self.keys),
+            total("packets", "Packets.", self.packets),
+            total("left_out", "Messages, pieces and gaps that were not selected.", self.left_out),
+        ]
     }
 
     fn kernel_lost_bytes(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! The sinks behind the filter: nothing reaches them unredacted.
 
-use crate::filter::Filter;
+use crate::filter::{Filter, Processes, Selection};
 use crate::record::{
     Command, Execution, Failure, Kind, Outcome, Packet, Parameter, Plaintext, Record, Secret,
 };
@@ -10,7 +10,7 @@ use crate::sinks::Sinks;
 pub struct FilteredSinks {
     sinks: Sinks,
     filter: Filter,
-    /// Messages, raw bytes of one call, gaps, and records of commands that were not selected.
+    /// Messages, pieces of them, raw bytes of one call, gaps, and records of commands that were not selected.
     pub left_out: u64,
 }
 
@@ -20,6 +20,16 @@ impl FilteredSinks {
         Self { sinks, filter, left_out: 0 }
     }
 
+    /// Goes on with another selection; what is hidden stays hidden.
+    pub fn select(&mut self, processes: Processes, selection: Selection) {
+        (self.filter.processes, self.filter.selection) = (processes, selection);
+    }
+
+    /// The sinks behind the filter.
+    pub fn sinks(&mut self) -> &mut Sinks {
+        &mut self.sinks
+    }
+
     /// The filter.
     pub fn filter(&self) -> &Filter {
         &self.filter
@@ -27,6 +37,10 @@ impl FilteredSinks {
 
     /// Gives a selected record to every sink, without secrets.
     pub fn write(&mut self, record: &Record<'_>) {
+        if !self.filter.processes.contains(record.thread.process) {
+            self.left_out += 1;
+            return;
+        }
         match (&self.filter.redaction, record.kind) {
             (Some(redaction), Kind::Message(_) | Kind::Data) => {
                 let payload = redaction.apply(record.payload);
@@ -53,7 +67,8 @@ impl FilteredSinks {
 
     /// Gives a command to every sink, if its text is selected, without secrets. Answers whether it was.
     pub fn write_command(&mut self, command: &Command<'_>) -> bool {
-        if !self.filter.selection.finds(command.text) {
+        let process = command.thread.process;
+        if !self.filter.processes.contains(process) || !self.filter.selection.finds(command.text) {
             self.left_out += 1;
             return false;
         }

@@ -8,6 +8,7 @@ mod departed;
 mod filtered;
 mod keys;
 mod lanes;
+mod live;
 mod message;
 mod packets;
 mod plaintext;
@@ -31,6 +32,7 @@ use containers::Containers;
 use departed::Departed;
 use filtered::FilteredSinks;
 use keys::Keys;
+pub use live::{Adjustment, Exchange, Live};
 use packets::Packets;
 use plaintext::Plaintexts;
 use stream::{Piece, Stream};
@@ -78,17 +80,20 @@ pub struct Pipeline {
     memory: Memory,
     sinks: FilteredSinks,
     account: Account,
+    live: Live,
 }
 
 impl Pipeline {
     /// A pipeline that writes to `sinks` what `filter` leaves; streams may take `memory` bytes. `interfaces` describes
-    /// each interface before its first packet comes; `with_plaintext`: captures of packets want plaintext, too.
+    /// each interface before its first packet comes; `with_plaintext`: captures of packets want plaintext, too. `live`
+    /// changes what is written while it goes on.
     pub fn new(
         sinks: Sinks,
         filter: Filter,
         memory: usize,
         interfaces: Receiver<Interface>,
         with_plaintext: bool,
+        live: Live,
     ) -> Self {
         Self {
             streams: FxHashMap::default(),
@@ -104,6 +109,7 @@ impl Pipeline {
             memory: Memory { used: 0, limit: memory },
             sinks: FilteredSinks::new(sinks, filter),
             account: Account::default(),
+            live,
         }
     }
 
@@ -132,12 +138,16 @@ impl Pipeline {
             self.tend();
             self.forget_ended(idle >= 4);
             self.departed.heard(over.try_iter());
+            let (account, keys) = (&mut self.account, &self.keys);
+            (account.keys, account.left_out) = (keys.lines, self.sinks.left_out);
+            self.live.tend(&mut self.sinks, || account.figures(self.streams.len()));
         }
         let all: Vec<u64> = self.streams.keys().copied().collect();
         all.into_iter().for_each(|id| self.end(id, None));
         self.sinks.flush();
         (self.account.keys, self.account.keys_refused) = (self.keys.lines, self.keys.refused);
         self.account.left_out = self.sinks.left_out;
+        self.live.finish();
         (self.account, self.sinks.into_sinks())
     }
 

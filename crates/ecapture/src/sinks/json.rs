@@ -141,6 +141,10 @@ impl Sink for Json {
         (Some(delivery), result)
     }
 
+    fn delivery(&self) -> Option<Delivery> {
+        Some(self.output.delivery())
+    }
+
     fn name(&self) -> &str {
         self.output.name()
     }

@@ -48,6 +48,10 @@ impl Sink for KeyLog {
         (Some(delivery), result)
     }
 
+    fn delivery(&self) -> Option<Delivery> {
+        Some(self.output.delivery())
+    }
+
     fn name(&self) -> &str {
         self.output.name()
     }

@@ -15,7 +15,7 @@ use std::io;
 use crate::record::{Command, Packet, Plaintext, Record, Secret, Traffic};
 pub use json::Json;
 pub use keylog::KeyLog;
-pub use output::{Address, Delivery, FileRotation, Output, Policy, Running};
+pub use output::{Address, Batch, Delivery, FileRotation, Output, Policy, Running};
 pub use pcapng::{Comments, PcapTarget, Pcapng, Rotation};
 pub use text::{Style, Text};
 
@@ -56,6 +56,14 @@ pub trait Sink: Send {
     fn drain(&mut self) -> (Option<Delivery>, io::Result<()>) {
         (None, self.flush())
     }
+
+    /// What became of the records so far, where there is a queue between.
+    fn delivery(&self) -> Option<Delivery> {
+        None
+    }
+
+    /// Shows payloads in another way; only text can.
+    fn set_shown(&mut self, _hex: bool, _limit: Option<u64>) {}
 
     /// Name for messages.
     fn name(&self) -> &str;
@@ -130,6 +138,24 @@ impl Sinks {
             }
         }
         (deliveries, self.failure)
+    }
+
+    /// What became of the records of each so far.
+    pub fn deliveries(&self) -> impl Iterator<Item = (&str, Delivery)> {
+        self.sinks.iter().filter_map(|sink| Some((sink.name(), sink.delivery()?)))
+    }
+
+    /// Shows payloads in another way, where a sink can.
+    pub fn set_shown(&mut self, hex: bool, limit: Option<u64>) {
+        self.sinks.iter_mut().for_each(|sink| sink.set_shown(hex, limit));
+    }
+
+    /// Puts a sink in the place of the last one of a name, or adds it; answers the one that was there.
+    pub fn exchange(&mut self, old: Option<&str>, new: Option<Box<dyn Sink>>) -> Option<Box<dyn Sink>> {
+        let place = old.and_then(|old| self.sinks.iter().rposition(|sink| sink.name() == old));
+        let gone = place.map(|place| self.sinks.remove(place));
+        self.sinks.extend(new);
+        gone
     }
 
     fn each(&mut self, mut run: impl FnMut(&mut dyn Sink) -> io::Result<()>) {

@@ -134,6 +134,14 @@ impl Sink for Text {
         (Some(delivery), result)
     }
 
+    fn delivery(&self) -> Option<Delivery> {
+        Some(self.output.delivery())
+    }
+
+    fn set_shown(&mut self, hex: bool, limit: Option<u64>) {
+        (self.style.hex, self.style.limit) = (hex, limit);
+    }
+
     fn name(&self) -> &str {
         self.output.name()
     }

@@ -18,6 +18,7 @@ use super::procfs::{self, FileId, Mapping};
 use crate::bpf::{Attachment, Link, Programs};
 use crate::escape;
 use crate::probes::{self, Cache, Found, Lease, Overrides, Wanted};
+use crate::status::Target;
 
 /// Most files that are remembered: a build machine runs new ones without end.
 const REMEMBERED: usize = 1 << 16;
@@ -55,6 +56,8 @@ pub(super) struct Attached {
     pub(super) returns: FxHashMap<(u32, u64), Link>,
     /// Tells when it is written to.
     watch: i32,
+    /// What it is, for people.
+    target: Target,
 }
 
 impl Discovery {
@@ -113,6 +116,11 @@ impl Discovery {
     /// How many files have probes.
     pub fn files(&self) -> usize {
         self.attached.len()
+    }
+
+    /// The files that have probes.
+    pub fn targets(&self) -> Vec<Target> {
+        self.attached.values().map(|attached| attached.target.clone()).collect()
     }
 
     /// Looks at every process that runs now.
@@ -275,7 +283,13 @@ impl Discovery {
             .map(|found| self.programs.attach(Path::new(&exact), &found.hooks, found.keys.as_ref()))
             .collect::<Result<_>>()?;
         let watch = inotify::add_watch(&self.changes, &exact, inotify::WatchFlags::MODIFY).unwrap_or(-1);
-        let attached = Attached { file: file.try_clone()?, probes, returns: FxHashMap::default(), watch };
+        let target = Target {
+            path: path.display().to_string(),
+            found: libraries.iter().map(|found| found.description.clone()).collect(),
+            hooks: libraries.iter().map(|found| found.hooks.len()).sum(),
+        };
+        let attached =
+            Attached { file: file.try_clone()?, probes, returns: FxHashMap::default(), watch, target };
         self.attached.insert(key, attached);
         let path = escape::path(path);
         for found in libraries {

@@ -3,6 +3,7 @@
 //! Each test has its own copy of libssl where it can, its own servers on free ports, and ends what it started.
 
 mod capture;
+mod clients;
 mod http;
 mod keys;
 mod lab;
@@ -21,7 +22,9 @@ mod big_streams;
 mod cache;
 mod call_forms;
 mod connections;
+mod control_api;
 mod discovery;
+mod event_stream;
 mod filters;
 mod gnutls;
 mod go;

@@ -17,10 +17,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::departed::Departed;
 use super::filtered::FilteredSinks;
+use super::live::Live;
 use crate::bpf::{Block, Counter, Counters, TextEvent, events};
 use crate::filter::Filter;
 use crate::probes::Program;
 use crate::sinks::Sinks;
+use crate::status::Figure;
 use bash::Bash;
 use call::{Call, Calls};
 use mysql::MySql;
@@ -51,6 +53,7 @@ pub struct Commands {
     departed: Departed,
     out: Out,
     totals: Totals,
+    live: Live,
 }
 
 /// Totals of a run.
@@ -72,7 +75,8 @@ pub struct Totals {
 
 impl Commands {
     /// Commands of a program; what `filter` leaves goes to `sinks`; only those with this exit status.
-    pub fn new(program: Program, status: Option<i32>, sinks: Sinks, filter: Filter) -> Self {
+    /// `live` changes where and which while it goes on.
+    pub fn new(program: Program, status: Option<i32>, sinks: Sinks, filter: Filter, live: Live) -> Self {
         Self {
             reader: match program {
                 Program::Bash => Box::new(Bash::default()),
@@ -85,6 +89,7 @@ impl Commands {
             departed: Departed::default(),
             out: Out::new(FilteredSinks::new(sinks, filter), status),
             totals: Totals::default(),
+            live,
         }
     }
 
@@ -113,11 +118,15 @@ impl Commands {
                 self.out.forget(pid);
             }
             self.departed.heard(over.try_iter());
+            (self.totals.told, self.totals.lost) = (self.out.told, self.calls.lost);
+            self.totals.left_out = self.out.sinks().left_out;
+            self.live.tend(self.out.sinks(), || self.totals.figures());
         }
         self.reader.finish(&mut self.out);
         (self.totals.told, self.totals.lost) = (self.out.told, self.calls.lost);
         let sinks = self.out.into_sinks();
         self.totals.left_out = sinks.left_out;
+        self.live.finish();
         (self.totals, sinks.into_sinks())
     }
 
@@ -132,6 +141,19 @@ impl Commands {
             self.out.meet(&call);
             self.reader.take(call, &mut self.out);
         }
+    }
+}
+
+impl Totals {
+    fn figures(&self) -> Vec<Figure> {
+        let total = |name, help, value| Figure { name, help, value, is_level: false };
+        vec![
+            total("records", "Records of commands that were written.", self.told),
+            total("events", "What the hooks told.", self.events),
+            total("lost", "Records of the kernel part that are missing.", self.lost),
+            total("malformed", "Records of the kernel part that could not be read.", self.malformed),
+            total("left_out", "Records of commands that were not selected.", self.left_out),
+        ]
     }
 }
 

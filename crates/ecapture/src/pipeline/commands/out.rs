@@ -118,6 +118,11 @@ impl Out {
         self.sinks.flush();
     }
 
+    /// Where they go.
+    pub fn sinks(&mut self) -> &mut FilteredSinks {
+        &mut self.sinks
+    }
+
     /// The sinks, at the end.
     pub fn into_sinks(mut self) -> FilteredSinks {
         self.sinks.flush();

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 pub use file::FileRotation;
 pub use network::Address;
-pub use queue::{Delivery, Policy};
+pub use queue::{Batch, Delivery, Policy};
 
 use file::Rotated;
 use network::Network;
-use queue::{Batch, Next, Queue};
+use queue::{Next, Queue};
 
 /// Bytes that are gathered before they are handed over.
 const BATCH: usize = 64 << 10;
@@ -48,11 +48,11 @@ pub struct Output {
     is_terminal: bool,
 }
 
-#[derive(Debug)]
 enum Target {
     Stdout,
     File(Rotated),
     Network(Network),
+    Taker(Box<dyn FnMut(&Batch) + Send>),
 }
 
 impl Output {
@@ -89,6 +89,18 @@ impl Output {
         Self::start(address.to_string(), Target::Network(Network::new(address)), running)
     }
 
+    /// A part of this program that takes records and must not keep the thread waiting.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn taker(
+        name: &str,
+        take: impl FnMut(&Batch) + Send + 'static,
+        running: Running,
+    ) -> io::Result<Self> {
+        Self::start(name.to_owned(), Target::Taker(Box::new(take)), running)
+    }
+
     fn start(name: String, target: Target, running: Running) -> io::Result<Self> {
         let queue = Arc::new(Queue::new(running.queue, running.policy));
         let of_thread = Arc::clone(&queue);
@@ -103,6 +115,11 @@ impl Output {
     /// Name for messages.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What became of the records so far.
+    pub fn delivery(&self) -> Delivery {
+        self.queue.delivery()
     }
 
     /// Whether a person looks at it.
@@ -159,14 +176,18 @@ fn run(mut target: Target, queue: &Queue) -> io::Result<()> {
                 file.write(&batch.bytes)?;
                 queue.count_written(batch.ends.len());
             }
+            (Next::Batch(batch), Target::Taker(take)) => {
+                take(&batch);
+                queue.count_written(batch.ends.len());
+            }
             (Next::Idle, Target::Network(network)) => network.tick(queue),
             (Next::Idle, Target::File(file)) => file.tick()?,
-            (Next::Idle, Target::Stdout) => {}
+            (Next::Idle, Target::Stdout | Target::Taker(_)) => {}
             (Next::End, target) => {
                 match target {
                     Target::File(file) => file.finish(),
                     Target::Network(network) => network.close(),
-                    Target::Stdout => {}
+                    Target::Stdout | Target::Taker(_) => {}
                 }
                 return Ok(());
             }

@@ -140,6 +140,11 @@ impl Queue {
         }
     }
 
+    /// What became of the records so far.
+    pub fn delivery(&self) -> Delivery {
+        self.lock().delivery
+    }
+
     /// Counts records that were written.
     pub fn count_written(&self, records: usize) {
         self.lock().delivery.records += records as u64;
