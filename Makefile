@@ -85,7 +85,7 @@ ROOTLESS   = --lib --bins $(patsubst %,--test %,$(filter-out live,$(basename $(n
 HAS_GO     = $(shell go env GOVERSION 2>/dev/null | awk -F '[o.]' '$$2 == 1 && $$3 >= 22 { print 1 }')
 # Built as the user, run as root.
 RUNNER     = $(if $(SUDO),CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_RUNNER="$(SUDO)")
-LIVE       = env $(RUNNER) cargo test --locked --release -p ecapture --test live -- --test-threads=1 $(if $(HAS_GO),,--skip go::)
+LIVE       = scripts/again env $(RUNNER) cargo test --locked --release -p ecapture --test live -- --test-threads=1 $(if $(HAS_GO),,--skip go::)
 
 FUZZ_TARGETS = $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 # The timeout is in wall time: long enough for a busy machine.
