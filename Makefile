@@ -133,7 +133,7 @@ bench: ## micro benchmarks, then bench/run where there is one
 	cargo bench --workspace --locked
 	@if [ -x bench/run ]; then $(MAKE) all && bench/run; fi
 
-C_FILES = $(shell find crates/ecapture/src/bpf testing/targets testing/vm -name '*.[ch]')
+C_FILES = $(shell find crates/ecapture/src/bpf testing/targets testing/vm -name build -prune -o -name '*.[ch]' -print)
 # Versions of clang-format differ in small things: 14 decides, others only show what they would change.
 FORMAT_STRICT = $(if $(findstring version 14.,$(shell clang-format --version)),-Werror)
 
