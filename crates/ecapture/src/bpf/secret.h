@@ -208,12 +208,13 @@ static __always_inline bool fill_due(struct secret_event *event, const struct du
 static __always_inline void computed(struct pt_regs *ctx, struct thread *thread,
 				     const struct frame *call)
 {
-	__u64 now = bpf_ktime_get_ns();
 	struct secret_event *event;
 	struct stream *stream;
+	__u64 now;
 
 	if (HOOK_RESULT(call->hook) != RESULT_MAC || (__s32)PT_REGS_RC(ctx))
 		return;
+	now = bpf_ktime_get_ns();
 	stream = stream_get(thread->id >> 32, thread->due.object, now);
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event || !fill_due(event, &thread->due, call)) {
